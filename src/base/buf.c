@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
+
+#include "base/magic.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BUF_CAP_MIN 256
+
+void buf_init(struct buf *b, size_t max)
+{
+    *b = (struct buf){.max = max};
+}
+
+void buf_fini(struct buf *b)
+{
+    free(b->ptr);
+    *b = (struct buf){0};
+}
+
+int buf_reserve_slow(struct buf *b, size_t n)
+{
+    if (b->failed)
+        return WH_EFULL;
+    if (n > b->max || b->len > b->max - n) {
+        b->failed = true;
+        return WH_EFULL;
+    }
+    size_t need = b->len + n;
+    size_t cap = b->cap < BUF_CAP_MIN ? BUF_CAP_MIN : b->cap;
+    while (cap < need)
+        cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    if (cap > b->max)
+        cap = b->max;
+    char *ptr = realloc(b->ptr, cap);
+    if (ptr == NULL) {
+        b->failed = true;
+        return -ENOMEM;
+    }
+    b->ptr = ptr;
+    b->cap = cap;
+    return 0;
+}
+
+char *buf_extend(struct buf *b, size_t n)
+{
+    if (buf_reserve(b, n) != 0)
+        return NULL;
+    char *p = b->ptr + b->len;
+    b->len += n;
+    return p;
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    must(n >= 0);
+    /* vsnprintf writes a NUL after the text: room for it, but it is not counted. */
+    if (buf_reserve(b, (size_t)n + 1) == 0) {
+        (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, again);
+        b->len += (size_t)n;
+    }
+    va_end(again);
+}
+
+/* Length of the UTF-8 sequence at p (1–4), or 0 when the bytes are not one (RFC 3629). */
+static size_t utf8_len(const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80)
+        return 1;
+    size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || len > n)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return len;
+}
+
+void buf_put_json_string(struct buf *b, struct slice s)
+{
+    static const char hex[] = "0123456789abcdef";
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    size_t n = s.len;
+    buf_put_u8(b, '"');
+    while (n > 0) {
+        size_t plain = 0;
+        while (plain < n && p[plain] >= 0x20 && p[plain] < 0x7f && p[plain] != '"' &&
+               p[plain] != '\\')
+            plain++;
+        buf_put(b, p, plain);
+        p += plain;
+        n -= plain;
+        if (n == 0)
+            break;
+        size_t len = 1;
+        switch (*p) {
+        case '"':
+            buf_put(b, "\\\"", 2);
+            break;
+        case '\\':
+            buf_put(b, "\\\\", 2);
+            break;
+        case '\n':
+            buf_put(b, "\\n", 2);
+            break;
+        case '\r':
+            buf_put(b, "\\r", 2);
+            break;
+        case '\t':
+            buf_put(b, "\\t", 2);
+            break;
+        default:
+            len = utf8_len(p, n);
+            if (len == 0) {
+                buf_put(b, "\xef\xbf\xbd", 3);
+                len = 1;
+            } else if (*p < 0x20) {
+                char esc[6] = {'\\', 'u', '0', '0', hex[*p >> 4], hex[*p & 15]};
+                buf_put(b, esc, sizeof(esc));
+            } else {
+                buf_put(b, p, len);
+            }
+        }
+        p += len;
+        n -= len;
+    }
+    buf_put_u8(b, '"');
+}

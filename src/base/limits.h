@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every fixed limit of the daemon, each with where it comes from. */
+#ifndef WH_BASE_LIMITS_H
+#define WH_BASE_LIMITS_H
+
+#include <stdint.h>
+
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+
+/* HTTP (architecture §4). */
+#define LIMIT_HTTP_HEAD_BYTES   (16 * KIB)
+#define LIMIT_HTTP_FIELDS       64
+#define LIMIT_HTTP_TARGET_BYTES (8 * KIB)
+
+/* Bodies (http-api §1); server.max_body may lower or raise the ingest cap up to the hard limit,
+ * which keeps 32-bit JSON offsets far away. */
+#define LIMIT_INGEST_BODY_BYTES      (16 * MIB)
+#define LIMIT_INGEST_BODY_BYTES_HARD (256 * MIB)
+#define LIMIT_OPS_BODY_BYTES         (1 * MIB)
+#define LIMIT_NDJSON_LINE_BYTES      (10 * MIB)
+#define LIMIT_BATCH_RESULTS          10000 /* entries in `results`, http-api §7.7 */
+
+/* JSON (http-api §1). */
+#define LIMIT_JSON_DEPTH 1024
+
+/* simdjson reads whole vectors: this many readable bytes must follow any text given to it. */
+#define LIMIT_JSON_PADDING 64
+
+/* Log (architecture §5). */
+#define LIMIT_WAL_ENTRY_BYTES (4 * MIB) /* a request over this is split over several entries */
+#define LIMIT_WAL_BLOCK       4096
+
+/* ClickHouse: a table with more columns than this is refused (ClickHouse itself warns at 1000). */
+#define LIMIT_TABLE_COLUMNS 4096
+#define LIMIT_TABLES        20000
+#define LIMIT_TYPE_DEPTH    64
+#define LIMIT_NAME_BYTES    1024
+
+#endif

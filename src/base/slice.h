@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A borrowed run of bytes: pointer and length, never owned, not NUL-terminated. */
+#ifndef WH_BASE_SLICE_H
+#define WH_BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct slice {
+    const char *ptr; /* may be NULL when len is 0 */
+    size_t len;      /* bytes */
+};
+
+/* A slice over a string literal. */
+#define SLICE_LIT(s) ((struct slice){(s), sizeof(s) - 1})
+
+/* printf("%.*s", SLICE_ARG(s)) */
+#define SLICE_ARG(s) (int)(s).len, (s).ptr
+
+static inline struct slice slice_str(const char *s)
+{
+    return (struct slice){s, strlen(s)};
+}
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool slice_eq_str(struct slice a, const char *s)
+{
+    return slice_eq(a, slice_str(s));
+}
+
+#endif

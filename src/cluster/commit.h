@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log thread: proposals in, committed out (architecture §3, §5).
+ *
+ * Any thread proposes entries; the one log thread numbers them, appends a group, syncs it, and hands
+ * each proposal back through its own done queue. While it waits in fdatasync the next group piles up:
+ * group commit without a timer. A single node is a cluster of one: what is durable here is
+ * committed. */
+#ifndef WH_CLUSTER_COMMIT_H
+#define WH_CLUSTER_COMMIT_H
+
+#include "base/queue.h"
+#include "wal/wal.h"
+
+struct proposal {
+    struct queue_link link;
+    uint8_t type, flags;
+    struct iovec parts[4]; /* payload; owned by the proposer until the proposal comes back */
+    int part_count;
+    struct queue *done;    /* where it goes when decided; NULL: on_done is called on the log thread */
+    void (*on_done)(struct proposal *p);
+    /* filled before it comes back */
+    int result;            /* 0 committed; WH_EAGAIN no room (disk or budget full): nothing stored;
+                              WH_EPOISON; WH_ESTOPPED */
+    uint64_t index;        /* when committed */
+    uint64_t queued_ns;    /* monotonic */
+};
+
+struct commit_log;
+
+struct commit_options {
+    size_t queue_cap; /* proposals waiting; beyond it commit_propose answers WH_EFULL */
+};
+
+/* Starts the log thread and the housekeeping thread over an open wal (not owned). on_poison runs on
+ * the log thread once, after every waiting proposal was answered WH_EPOISON. */
+int commit_start(struct commit_log **out, struct wal *w, const struct commit_options *options,
+                 void (*on_poison)(void *ctx, const struct err *e), void *ctx,
+                 struct err *e) WH_MUST_CHECK;
+/* Answers what is queued, then stops both threads. */
+void commit_stop(struct commit_log *c);
+
+/* Any thread, never blocks. 0: the proposal is the log's until it comes back; WH_EFULL: still the
+ * caller's. */
+int commit_propose(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
+
+/* Consumers of committed entries (flusher, later streams) give an eventfd-backed queue_wake target:
+ * it is woken after each commit. At most 8. Before commit_start's threads see traffic. */
+int commit_subscribe(struct commit_log *c, struct queue *wake) WH_MUST_CHECK;
+
+/* Everything below index may be deleted once it is also older than retain_ns (wall clock age).
+ * Any thread. */
+void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns);
+
+/* True when new events can be taken: a segment with room is ready. cause (static text) otherwise. */
+bool commit_accepting(struct commit_log *c, const char **cause);
+uint64_t commit_term(const struct commit_log *c);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP/1.1 server: connections, parsing, limits, answers (architecture §4, http-api §1–§3).
+ *
+ *   accept ─► parse head ─► on_head (route, body limit) ─► body collected ─► on_request
+ *                                                                              │ http_reply… now, or
+ *   write ◄── answers in request order (pipelined ones are corked) ◄───────────┘ later, same loop
+ *
+ * One http_server per socket loop; all its callbacks run on that loop's thread, and all http_…
+ * calls must be made there. A request object and everything it points to is valid until its reply
+ * has been handed over (http_reply takes the answer's bytes by copy). If the client goes away first,
+ * the request stays valid until replied and the reply is dropped: the handler needs no cancel path.
+ * Requests of one connection are parsed ahead up to a bound, and answered strictly in order. */
+#ifndef WH_HTTP_HTTP_H
+#define WH_HTTP_HTTP_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum http_method {
+    HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER
+};
+
+struct http_field {
+    struct slice name; /* as sent; compare with http_field_is */
+    struct slice value; /* without surrounding white space */
+};
+
+struct http_request {
+    enum http_method method;
+    struct slice target; /* as sent */
+    struct slice path;   /* target up to '?', still percent-encoded */
+    struct slice query;  /* after '?', still percent-encoded; len 0 when none */
+    const struct http_field *fields;
+    uint32_t field_count;
+    struct slice content_type; /* first Content-Type, or len 0 */
+    struct slice request_id;   /* X-Request-ID as sent, or a generated one */
+    struct slice peer;         /* "127.0.0.1:5123" */
+    struct slice body;         /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
+                                  readable bytes */
+    uint64_t received_ns;      /* monotonic, at the head's last byte */
+    void *user;                /* the handler's; starts NULL */
+};
+
+/* What the handler decides once the head is known, before the body is read. */
+struct http_admit {
+    uint64_t body_max; /* bytes after decompression; beyond: 413 with http-api §1's text */
+};
+
+struct http_handler {
+    void *ctx;
+    /* The head is complete. Fill *admit and return 0; or answer at once with http_reply and return 1:
+     * a body that follows is drained (bounded) or the connection closed. */
+    int (*on_head)(void *ctx, struct http_request *r, struct http_admit *admit);
+    /* The request is complete: reply now or later. */
+    void (*on_request)(void *ctx, struct http_request *r);
+};
+
+struct http_options { /* reloadable: http_server_reconfigure */
+    uint32_t connections_max; /* of this server (loop); further ones wait in the backlog */
+    uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms;
+    bool cors_any;                       /* the allow-list has "*" */
+    const struct slice *cors_origins;    /* exact origins; owned by the caller until replaced */
+    uint32_t cors_origin_count;
+};
+
+struct event_base;
+struct http_server;
+
+/* base: of the calling thread's loop. listen_fds are shared by all loops (each loop accepts from
+ * all); non-blocking, owned by the caller. */
+int http_server_new(struct http_server **out, struct event_base *base, const int *listen_fds,
+                    int listen_count, const struct http_handler *handler,
+                    const struct http_options *options, struct err *e) WH_MUST_CHECK;
+void http_server_reconfigure(struct http_server *s, const struct http_options *options);
+/* Stop accepting; idle connections close now, busy ones after their last answer (Connection: close).
+ * on_drained runs once none is left. */
+void http_server_drain(struct http_server *s, void (*on_drained)(void *), void *arg);
+void http_server_free(struct http_server *s); /* closes what is left */
+uint32_t http_server_connections(const struct http_server *s);
+
+/* Open a TCP listener: address is "127.0.0.1", "::1", "0.0.0.0", "::" or a host name; port 0 takes a free
+ * one. *port_out gets the port. Returns through *fd. Any thread. */
+int http_listen(const char *address, uint16_t port, int *fd, uint16_t *port_out,
+                struct err *e) WH_MUST_CHECK;
+
+struct http_reply {
+    int status;
+    const char *content_type; /* static text; NULL for none */
+    struct slice extra;       /* further header lines, each ended by CRLF, as bytes; usually empty */
+    struct slice body;
+    int retry_after_s;        /* Retry-After when > 0 */
+    bool close;
+};
+/* Hand over the answer, exactly once per request; the request object is gone afterwards. HEAD gets the
+ * head of the GET's answer. Date, Content-Length, X-Request-ID, CORS and (for ≥ 400)
+ * X-Content-Type-Options are added here. */
+void http_reply(struct http_request *r, const struct http_reply *reply);
+/* {"error":"<text>"} with the text escaped. */
+void http_reply_error(struct http_request *r, int status, struct slice text, int retry_after_s);
+/* 200 application/json from constant text: the fast path, no formatting. */
+void http_reply_json_const(struct http_request *r, struct slice body);
+
+/* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
+struct slice http_field_get(const struct http_request *r, const char *lower_name);
+/* Find key in an application/x-www-form-urlencoded query string and percent-decode its value into
+ * dst. 1 found, 0 absent, WH_ESYNTAX bad escape, WH_ELIMIT does not fit. '+' stays '+' in
+ * paths and becomes a space here. */
+int http_query_get(struct slice query, const char *key, struct buf *dst) WH_MUST_CHECK;
+int http_percent_decode(struct slice in, bool plus_is_space, struct buf *dst) WH_MUST_CHECK;
+
+#endif
