@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the committed log to ClickHouse, exactly once (architecture §6, doc/flush.md).
+ *
+ *   log ──cursor──► planner ──plan entry──► log ──cursor──► planner ──job──► sender ──► ClickHouse
+ *                      ▲                                                       │
+ *                      └──────── progress, dead letter, done entries ◄─────────┘
+ *
+ * One planner thread folds the log into a ledger (what waits, per table) and cuts plans; up to
+ * FLUSH_SENDERS_MAX sender threads turn a plan's range into blocks and insert them. Everything that
+ * must survive a crash is a log entry, so a restart is a replay: a plan without a done entry is
+ * sent again, same rows, same tokens. */
+#ifndef WH_FLUSH_FLUSH_H
+#define WH_FLUSH_FLUSH_H
+
+#include "base/err.h"
+#include "clickhouse/native.h"
+#include "cluster/commit.h"
+#include "io/io.h"
+#include "schema/schema.h"
+#include "store/store.h"
+#include "wal/wal.h"
+
+#define FLUSH_SENDERS_MAX 4 /* an insert keeps about one core of ours and one of ClickHouse busy \
+                             */
+
+struct flush;
+
+struct flush_options {
+    const struct io *io;
+    struct wal *wal;
+    struct commit_log *commit;
+    struct store *store;
+    const struct ch_options *clickhouse; /* stays valid until flush_stop; read by every sender */
+    /* Identity of the log, first part of every token; 1 … 64 bytes of [A-Za-z0-9_.-]. A log that
+     * is created anew must get a new one: tokens contain log indexes, and ClickHouse would drop new
+     * rows under an old token as repeats. */
+    const char *cluster;
+    uint32_t max_open_conns; /* senders = min(this, FLUSH_SENDERS_MAX), at least 1 */
+    uint64_t interval_ms, max_rows, max_bytes; /* flush.* */
+    uint64_t retry_min_ms, retry_max_ms;
+    uint64_t retain_ms;         /* wal.retain, passed on to commit_set_trim */
+    uint64_t insert_timeout_ms; /* for inserts over HTTP */
+    bool dlq_enabled;
+    uint64_t dlq_max_bytes;
+    /* Both are called from flush threads and must not block for long. catalog gives one reference,
+     * or NULL while no schema is known; request_refresh asks for a discovery soon. */
+    struct schema_catalog *(*catalog)(void *ctx);
+    void (*request_refresh)(void *ctx);
+    void *ctx;
+};
+
+/* Replays what is needed from the log (from the stored low index), then starts planning. Subscribes
+ * to commits, so call it right after commit_start. The options are copied, what they point to is
+ * not. Blocks briefly (store read); the replay runs on the planner thread. */
+int flush_start(struct flush **out, const struct flush_options *options,
+                struct err *e) WH_MUST_CHECK;
+
+/* New values for the reloadable settings: interval, rows, bytes, retries, retain, dlq. Any thread.
+ */
+void flush_reload(struct flush *f, const struct flush_options *options);
+
+/* Stop planning, let running inserts end for up to timeout_ms, store positions. Call before
+ * commit_stop. 0, or -ETIMEDOUT: a sender still waits for ClickHouse and f, the log and the store
+ * must stay as they are until the process exits (nothing is lost: its plan is sent again at the
+ * next start, with the same token). f is gone when 0 is returned. Blocks. */
+int flush_stop(struct flush *f, uint64_t timeout_ms);
+
+/* For health and status texts. Any thread. */
+struct flush_stats {
+    uint64_t pending_rows, pending_bytes; /* in the log, not yet in ClickHouse, all tables */
+    uint64_t open_plans;
+    uint64_t applied_index; /* last entry that the planner has read */
+    uint64_t low_index;     /* below it everything is in ClickHouse or dead-lettered */
+    bool replayed;          /* the log as it was at the start has been read */
+    bool reachable;         /* the last connection attempt to ClickHouse went well */
+    bool stalled;           /* the planner met a damaged entry and stands still */
+};
+void flush_stats_get(struct flush *f, struct flush_stats *out);
+
+#endif
