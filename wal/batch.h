@@ -36,7 +36,9 @@ void wal_batch_fini(struct wal_batch_builder *b);
 void wal_batch_reset(struct wal_batch_builder *b);
 /* The record's text was just appended to b->text starting at text_off; ends it with LF. */
 int wal_batch_add(struct wal_batch_builder *b, uint64_t received_ns, size_t text_off) WH_MUST_CHECK;
-/* Make the head. 0, -ENOMEM, or WH_ELIMIT when the payload is over LIMIT_WAL_ENTRY_BYTES + 64 KiB. */
+/* Add shift to every received_ns. */
+void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift);
+/* Make the head. 0, -ENOMEM, or WH_ELIMIT when the payload is over LIMIT_WAL_PAYLOAD_BYTES. */
 int wal_batch_finish(struct wal_batch_builder *b, struct slice table,
                      struct slice sender) WH_MUST_CHECK;
 

@@ -95,7 +95,7 @@ void wal_close(struct wal *w);
 
 /* Writer thread only. Copies the entry into the open group; when the group is full it is written
  * (not synced). WH_EAGAIN: no room and no prepared segment, nothing was taken; WH_ELIMIT: payload over
- * LIMIT_WAL_ENTRY_BYTES + 64 KiB; WH_EPOISON. */
+ * LIMIT_WAL_PAYLOAD_BYTES; WH_EPOISON. */
 int wal_append(struct wal *w, const struct wal_entry *entry) WH_MUST_CHECK;
 /* Writer thread only. Write the open group and make everything appended durable. Blocks: pwritev,
  * fdatasync. Any failure poisons. */

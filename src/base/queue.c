@@ -38,16 +38,21 @@ static void link_in(struct queue *q, struct queue_link *link)
     atomic_store_explicit(&prev->next, link, memory_order_release);
 }
 
-void queue_push(struct queue *q, struct queue_link *link)
+void queue_wake_sleeper(struct queue *q)
 {
-    atomic_fetch_add_explicit(&q->count, 1, memory_order_relaxed);
-    link_in(q, link);
-    /* The link's store and the load of `sleeping` must not swap, nor in queue_sleep the other way
-     * round: one of the two sides always sees the other. */
+    /* The news (a link's store) and the load of `sleeping` must not swap, nor in queue_sleep the
+     * other way round: one of the two sides always sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&q->sleeping, memory_order_relaxed) &&
         atomic_exchange_explicit(&q->sleeping, false, memory_order_acq_rel))
         queue_wake(q);
+}
+
+void queue_push(struct queue *q, struct queue_link *link)
+{
+    atomic_fetch_add_explicit(&q->count, 1, memory_order_relaxed);
+    link_in(q, link);
+    queue_wake_sleeper(q);
 }
 
 int queue_try_push(struct queue *q, struct queue_link *link)

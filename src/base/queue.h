@@ -51,6 +51,9 @@ struct queue_link *queue_pop(struct queue *q);
 bool queue_sleep(struct queue *q);
 /* After poll: drain the eventfd and clear the announcement. */
 void queue_wake_ack(struct queue *q);
+/* Wake the consumer only if it has announced sleep: for news without an item. The consumer must
+ * look for the news after queue_sleep() said true and before it polls. Any thread. */
+void queue_wake_sleeper(struct queue *q);
 /* Wake the consumer without an item (for shutdown). Any thread, also a signal handler. */
 void queue_wake(struct queue *q);
 

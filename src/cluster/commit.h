@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log thread: proposals in, committed out (architecture §3, §5).
  *
- * Any thread proposes entries; the one log thread numbers them, appends a group, syncs it, and hands
- * each proposal back through its own done queue. While it waits in fdatasync the next group piles up:
- * group commit without a timer. A single node is a cluster of one: what is durable here is
- * committed. */
+ * Any thread proposes entries; the one log thread numbers them, appends a group, syncs it, and
+ * hands each proposal back through its own done queue. While it waits in fdatasync the next group
+ * piles up: group commit without a timer. A single node is a cluster of one: what is durable here
+ * is committed. */
 #ifndef WH_CLUSTER_COMMIT_H
 #define WH_CLUSTER_COMMIT_H
 
@@ -16,23 +16,27 @@ struct proposal {
     uint8_t type, flags;
     struct iovec parts[4]; /* payload; owned by the proposer until the proposal comes back */
     int part_count;
-    struct queue *done;    /* where it goes when decided; NULL: on_done is called on the log thread */
+    struct queue *done; /* where it goes when decided; NULL: on_done is called on the log thread */
     void (*on_done)(struct proposal *p);
     /* filled before it comes back */
-    int result;            /* 0 committed; WH_EAGAIN no room (disk or budget full): nothing stored;
-                              WH_EPOISON; WH_ESTOPPED */
-    uint64_t index;        /* when committed */
-    uint64_t queued_ns;    /* monotonic */
+    int result;         /* 0 committed; WH_EAGAIN no room (disk or budget full): nothing stored;
+                           WH_ELIMIT larger than an entry may be; WH_EPOISON; WH_ESTOPPED */
+    uint64_t index;     /* when committed */
+    uint64_t queued_ns; /* monotonic */
 };
 
 struct commit_log;
 
 struct commit_options {
-    size_t queue_cap; /* proposals waiting; beyond it commit_propose answers WH_EFULL */
+    size_t queue_cap;         /* proposals waiting; beyond it commit_propose answers WH_EFULL */
+    uint64_t term;            /* of this reign: above every term in the log */
+    uint64_t group_bytes_max; /* payload bytes gathered before a sync */
 };
 
-/* Starts the log thread and the housekeeping thread over an open wal (not owned). on_poison runs on
- * the log thread once, after every waiting proposal was answered WH_EPOISON. */
+/* Starts the log thread and the housekeeping thread over an open wal (not owned), and commits a
+ * no-op of the new term (blocks until it is durable), and with it everything that recovery found.
+ * on_poison runs on the log thread once, after the failed group's proposals were answered
+ * WH_EPOISON. */
 int commit_start(struct commit_log **out, struct wal *w, const struct commit_options *options,
                  void (*on_poison)(void *ctx, const struct err *e), void *ctx,
                  struct err *e) WH_MUST_CHECK;
@@ -43,15 +47,18 @@ void commit_stop(struct commit_log *c);
  * caller's. */
 int commit_propose(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 
-/* Consumers of committed entries (flusher, later streams) give an eventfd-backed queue_wake target:
- * it is woken after each commit. At most 8. Before commit_start's threads see traffic. */
+/* Consumers of committed entries (flusher, later streams) give a queue to be woken through after
+ * each commit: only while it sleeps, so a consumer calls queue_sleep(), then looks at
+ * wal_commit_index() once more, and only then polls. At most 8. */
 int commit_subscribe(struct commit_log *c, struct queue *wake) WH_MUST_CHECK;
 
-/* Everything below index may be deleted once it is also older than retain_ns (wall clock age).
- * Any thread. */
+/* Everything below index may be deleted once it is also older than retain_ns (wall clock age); when
+ * the byte budget or the disk is full, sooner: room for new events is worth more than the replay
+ * window. Any thread. */
 void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns);
 
-/* True when new events can be taken: a segment with room is ready. cause (static text) otherwise. */
+/* True when new events can be taken: a segment with room is ready. cause (static text) otherwise.
+ */
 bool commit_accepting(struct commit_log *c, const char **cause);
 uint64_t commit_term(const struct commit_log *c);
 

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/api_priv.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/magic.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define API_MAGIC       0x4150494cu
+#define SHRINK_EVERY_MS 5000
+#define BODY_MAX_OTHER  LIMIT_OPS_BODY_BYTES
+#define TEXT_KEEP_BYTES (64 * KIB)
+
+struct route {
+    const char *path;
+    enum http_method method;
+    api_handler handler;
+};
+
+/* http-api §5, what exists so far. */
+static const struct route routes[] = {
+    {"/v1/ingest", HTTP_POST, ingest_on_request},
+    {"/livez", HTTP_GET, ops_livez},
+    {"/healthz", HTTP_GET, ops_livez},
+    {"/health", HTTP_GET, ops_livez},
+    {"/readyz", HTTP_GET, ops_readyz},
+    {"/ready", HTTP_GET, ops_readyz},
+    {"/v1/health", HTTP_GET, ops_v1_health},
+    {"/version", HTTP_GET, ops_version},
+    {"/v1/ops/schema", HTTP_GET, ops_schema},
+    {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh},
+    {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats},
+};
+#define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
+
+static bool method_matches(enum http_method want, enum http_method got)
+{
+    return want == got || (want == HTTP_GET && got == HTTP_HEAD);
+}
+
+/* The handler, or NULL with *known_path telling a wrong method from a wrong path. */
+static api_handler route_find(const struct api_loop *a, const struct http_request *r,
+                              bool *known_path)
+{
+    *known_path = false;
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        if (!slice_eq_str(r->path, routes[i].path))
+            continue;
+        *known_path = true;
+        if (method_matches(routes[i].method, r->method))
+            return routes[i].handler;
+    }
+    if (a->config->prometheus.enabled && slice_eq_str(r->path, a->config->prometheus.path)) {
+        *known_path = true;
+        if (method_matches(HTTP_GET, r->method))
+            return ops_metrics;
+    }
+    return NULL;
+}
+
+static void reply_unrouted(struct http_request *r, bool known_path)
+{
+    if (known_path)
+        http_reply_error(r, 405, SLICE_LIT("method not allowed"), 0);
+    else
+        http_reply_error(r, 404, SLICE_LIT("not found"), 0);
+}
+
+static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
+{
+    struct api_loop *a = ctx;
+    api_refresh(a);
+    bool known_path;
+    api_handler handler = route_find(a, r, &known_path);
+    if (handler == NULL) {
+        reply_unrouted(r, known_path);
+        return 1;
+    }
+    if (handler == ingest_on_request)
+        return ingest_on_head(a, r, admit);
+    admit->body_max = BODY_MAX_OTHER;
+    return 0;
+}
+
+static void on_request(void *ctx, struct http_request *r)
+{
+    struct api_loop *a = ctx;
+    api_refresh(a);
+    bool known_path;
+    api_handler handler = route_find(a, r, &known_path);
+    if (handler != NULL)
+        handler(a, r);
+    else
+        reply_unrouted(r, known_path); /* a reload took the route away in between */
+}
+
+void api_reply_text(struct api_loop *a, struct http_request *r, int status)
+{
+    if (!buf_ok(&a->text)) {
+        http_reply_error(r, 500, SLICE_LIT("internal server error"), 0);
+        return;
+    }
+    struct http_reply reply = {.status = status,
+                               .content_type = "application/json",
+                               .body = buf_slice(&a->text)};
+    http_reply(r, &reply);
+}
+
+/* The parts of the configuration that the http room needs, in its own terms. */
+static int http_options_make(struct api_loop *a)
+{
+    const struct config *c = a->config;
+    struct slice *origins = NULL;
+    bool any = false;
+    if (c->cors.allowed_origin_count > 0) {
+        origins = calloc(c->cors.allowed_origin_count, sizeof(*origins));
+        if (origins == NULL)
+            return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < c->cors.allowed_origin_count; i++) {
+        origins[i] = slice_str(c->cors.allowed_origins[i]);
+        any = any || slice_eq_str(origins[i], "*");
+    }
+    uint32_t per_loop = c->server.max_connections / c->server.threads;
+    a->http_options = (struct http_options){
+        .connections_max = per_loop > 0 ? per_loop : 1,
+        .idle_timeout_ms = c->server.idle_timeout_ms,
+        .header_timeout_ms = c->server.header_timeout_ms,
+        .body_timeout_ms = c->server.body_timeout_ms,
+        .cors_any = any,
+        .cors_origins = origins,
+        .cors_origin_count = c->cors.allowed_origin_count,
+    };
+    if (a->server != NULL)
+        http_server_reconfigure(a->server, &a->http_options);
+    free(a->cors_origins);
+    a->cors_origins = origins;
+    return 0;
+}
+
+static void config_refresh(struct api_loop *a, uint64_t version)
+{
+    const struct config *old = a->config;
+    a->config = a->shared->config(a->shared->config_ctx);
+    a->config_version = version;
+    if (http_options_make(a) != 0)
+        log_error("config.refused", "out of memory while a socket loop took up the new settings");
+    /* The http room points into the old snapshot until http_options_make has replaced it. */
+    config_unref(old);
+}
+
+void api_refresh(struct api_loop *a)
+{
+    uint64_t version = atomic_load_explicit(&a->shared->config_version, memory_order_acquire);
+    if (version != a->config_version)
+        config_refresh(a, version);
+    version = discovery_version(a->shared->discovery);
+    if (version != a->catalog_version) {
+        schema_catalog_unref(a->catalog);
+        a->catalog = discovery_catalog(a->shared->discovery);
+        a->catalog_version = version;
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct api_loop *a = arg;
+    api_refresh(a);
+    ingest_shrink(a);
+    if (a->text.cap > TEXT_KEEP_BYTES) {
+        buf_fini(&a->text);
+        buf_init(&a->text, SIZE_MAX);
+    }
+}
+
+static void metrics_make(struct api_metrics *m)
+{
+    static const char rejected[] = "wavehouse_ingest_rejected_total";
+    static const char rejected_help[] = "Records or requests that were not accepted.";
+    m->ingest_seconds = metric_new(METRIC_SECONDS, "wavehouse_ingest_duration_seconds",
+                                   "From the request's head to its answer.", NULL);
+    m->ingest_records =
+        metric_new(METRIC_COUNTER, "wavehouse_ingest_records_total", "Records committed.", NULL);
+    m->ingest_bytes = metric_new(METRIC_COUNTER, "wavehouse_ingest_bytes_total",
+                                 "Body bytes of requests that reached the log.", NULL);
+    m->ingest_unknown_ignored =
+        metric_new(METRIC_COUNTER, "wavehouse_ingest_unknown_columns_ignored_total",
+                   "Keys dropped under ingest.unknown_columns: ignore.", NULL);
+    m->rejected_json = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"json\"");
+    m->rejected_record = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"record\"");
+    m->rejected_request = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"request\"");
+    m->rejected_log = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"log\"");
+    m->in_flight_refused =
+        metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"in_flight\"");
+}
+
+int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
+                 const int *listen_fds, int listen_count, struct err *e)
+{
+    struct api_loop *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        return err_set_errno(e, -ENOMEM, "making a socket loop");
+    a->magic = API_MAGIC;
+    a->shared = shared;
+    a->committed.fd = a->discovered.fd = -1;
+    buf_init(&a->name, LIMIT_NAME_BYTES);
+    buf_init(&a->text, SIZE_MAX);
+    metrics_make(&a->metrics);
+    a->config_version = atomic_load(&shared->config_version);
+    a->config = shared->config(shared->config_ctx);
+    a->reader = json_reader_new(LIMIT_INGEST_BODY_BYTES_HARD);
+    a->checker = record_checker_new();
+    int rc = a->reader == NULL || a->checker == NULL ? -ENOMEM : http_options_make(a);
+    if (rc == 0)
+        rc = queue_init(&a->committed, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&a->discovered, SIZE_MAX);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->committed, ingest_on_committed, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->discovered, ops_on_discovered, a);
+    if (rc == 0)
+        rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
+    if (rc != 0) {
+        api_loop_free(a);
+        return err_set_errno(e, rc, "making a socket loop");
+    }
+    struct http_handler handler = {.ctx = a, .on_head = on_head, .on_request = on_request};
+    rc = http_server_new(&a->server, loop_base(loop), listen_fds, listen_count, &handler,
+                         &a->http_options, e);
+    if (rc != 0) {
+        api_loop_free(a);
+        return rc;
+    }
+    *out = a;
+    return 0;
+}
+
+void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg)
+{
+    CHECK_MAGIC(a, API_MAGIC);
+    http_server_drain(a->server, on_drained, arg);
+}
+
+void api_loop_free(struct api_loop *a)
+{
+    if (a == NULL)
+        return;
+    CHECK_MAGIC(a, API_MAGIC);
+    if (a->server != NULL)
+        http_server_free(a->server);
+    ingest_free_all(a);
+    json_reader_free(a->reader);
+    record_checker_free(a->checker);
+    schema_catalog_unref(a->catalog);
+    config_unref(a->config);
+    free(a->cors_origins);
+    buf_fini(&a->name);
+    buf_fini(&a->text);
+    if (a->committed.fd >= 0)
+        queue_fini(&a->committed);
+    if (a->discovered.fd >= 0)
+        queue_fini(&a->discovered);
+    a->magic = 0;
+    free(a);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP API: routes, and the glue between http and the rest (http-api.md).
+ *
+ * One api_loop per socket loop, with that loop's reader, checker, free requests and queues; what
+ * they share is in struct api_shared, made by the daemon and constant while loops run. */
+#ifndef WH_API_API_H
+#define WH_API_API_H
+
+#include "api/discovery.h"
+#include "cluster/commit.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "http/loop.h"
+#include "store/store.h"
+
+#include <pthread.h>
+
+struct api_shared {
+    struct commit_log *log;
+    struct wal *wal;
+    struct store *store;
+    struct discovery *discovery;
+    const char *version, *git_commit, *build_time; /* static texts for GET /version */
+    /* A new reference to the configuration in force. Any thread. */
+    const struct config *(*config)(void *ctx);
+    void *config_ctx;
+    _Atomic uint64_t config_version; /* moved by the daemon after a reload */
+    pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
+    uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
+    _Atomic bool poisoned;           /* the log has failed: readiness says so */
+};
+
+struct api_loop;
+
+/* Makes the loop's state and its http_server over listen_fds, and watches its queues. On the thread
+ * that will run the loop, or before it starts. shared is not owned. */
+int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
+                 const int *listen_fds, int listen_count, struct err *e) WH_MUST_CHECK;
+/* The loop's own thread: stop accepting, finish what is in flight, then call on_drained. */
+void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg);
+/* After the loop has stopped. */
+void api_loop_free(struct api_loop *a);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared within src/api. Everything here is used on one loop's thread. */
+#ifndef WH_API_API_PRIV_H
+#define WH_API_API_PRIV_H
+
+#include "api/api.h"
+#include "base/metric.h"
+#include "schema/record.h"
+#include "wal/batch.h"
+#include "json/json.h"
+
+struct ingest_op;
+
+struct api_metrics {
+    struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored;
+    struct metric *rejected_json, *rejected_record, *rejected_request, *rejected_log;
+    struct metric *in_flight_refused;
+};
+
+struct api_loop {
+    uint32_t magic;
+    struct api_shared *shared;
+    struct http_server *server;
+    struct queue committed;  /* proposals coming back from the log */
+    struct queue discovered; /* discovery_tasks coming back */
+    const struct config *config;
+    uint64_t config_version;
+    struct http_options http_options;
+    struct slice *cors_origins;
+    struct schema_catalog *catalog; /* NULL before there is one */
+    uint64_t catalog_version;
+    struct json_reader *reader;
+    struct record_checker *checker;
+    struct buf name;            /* decoded table name of the request at hand */
+    struct buf text;            /* an answer being made */
+    struct ingest_op *idle_ops; /* free list, most recently used first */
+    uint64_t in_flight_bytes;   /* body bytes between validation and commit */
+    struct api_metrics metrics;
+};
+
+/* A request's handler. Replies now or later. */
+typedef void (*api_handler)(struct api_loop *a, struct http_request *r);
+
+/* Take up a new configuration or catalog, if there is one. Cheap: two atomic loads. */
+void api_refresh(struct api_loop *a);
+
+/* Ingest (http-api §7). */
+int ingest_on_head(struct api_loop *a, struct http_request *r, struct http_admit *admit);
+void ingest_on_request(struct api_loop *a, struct http_request *r);
+void ingest_on_committed(void *api_loop);
+/* Give back the memory of requests that have been idle for a while. */
+void ingest_shrink(struct api_loop *a);
+void ingest_free_all(struct api_loop *a);
+
+/* Batch answers (http-api §7.7). */
+struct ingest_outcomes {
+    struct buf entries; /* "{…},{…}" */
+    uint64_t total, succeeded, failed, duplicates;
+    uint64_t listed;
+};
+void outcomes_reset(struct ingest_outcomes *o);
+void outcome_ok(struct ingest_outcomes *o);
+void outcome_error(struct ingest_outcomes *o, struct slice message);
+void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
+
+/* Everything else. */
+void ops_livez(struct api_loop *a, struct http_request *r);
+void ops_readyz(struct api_loop *a, struct http_request *r);
+void ops_v1_health(struct api_loop *a, struct http_request *r);
+void ops_version(struct api_loop *a, struct http_request *r);
+void ops_metrics(struct api_loop *a, struct http_request *r);
+void ops_schema(struct api_loop *a, struct http_request *r);
+void ops_schema_refresh(struct api_loop *a, struct http_request *r);
+void ops_dlq_stats(struct api_loop *a, struct http_request *r);
+void ops_on_discovered(void *api_loop);
+
+/* {"error":…} or JSON from a->text. */
+void api_reply_text(struct api_loop *a, struct http_request *r, int status);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Health, version, metrics, schema and dead-letter counts (http-api §6, §12, §13). */
+#include "api/api_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CAUSE_CAP 1024
+
+/* --- health ------------------------------------------------------------------------------------
+ */
+
+/* False, with the cause as a sentence, while there is no schema or the log has failed. */
+static bool is_live(struct api_loop *a, char *cause, size_t cap)
+{
+    if (atomic_load(&a->shared->poisoned)) {
+        (void)snprintf(cause, cap, "log: a write or sync failed; the daemon is stopping");
+        return false;
+    }
+    if (a->catalog != NULL)
+        return true;
+    static const char prefix[] = "schema discovery: ";
+    memcpy(cause, prefix, sizeof(prefix));
+    (void)discovery_pending_cause(a->shared->discovery, cause + sizeof(prefix) - 1,
+                                  cap - sizeof(prefix) + 1);
+    return false;
+}
+
+static void reply_status(struct api_loop *a, struct http_request *r, int status, const char *word,
+                         const char *cause)
+{
+    buf_reset(&a->text);
+    buf_printf(&a->text, "{\"status\":\"%s\"", word);
+    if (cause != NULL) {
+        buf_put_slice(&a->text, SLICE_LIT(",\"error\":"));
+        buf_put_json_string(&a->text, slice_str(cause));
+    }
+    buf_put_u8(&a->text, '}');
+    api_reply_text(a, r, status);
+}
+
+void ops_livez(struct api_loop *a, struct http_request *r)
+{
+    char cause[CAUSE_CAP];
+    if (is_live(a, cause, sizeof(cause)))
+        http_reply_json_const(r, SLICE_LIT("{\"status\":\"ok\"}"));
+    else
+        reply_status(a, r, 503, "degraded", cause);
+}
+
+void ops_v1_health(struct api_loop *a, struct http_request *r)
+{
+    char cause[CAUSE_CAP];
+    struct http_reply reply = {.status = is_live(a, cause, sizeof(cause)) ? 200 : 503};
+    http_reply(r, &reply);
+}
+
+/* --- questions to the discovery thread ---------------------------------------------------------
+ */
+
+struct ops_task {
+    struct discovery_task task;
+    struct http_request *request;
+};
+
+static void ask(struct api_loop *a, struct http_request *r, enum discovery_task_kind kind)
+{
+    struct ops_task *t = calloc(1, sizeof(*t));
+    if (t != NULL) {
+        t->task.kind = kind;
+        t->task.done = &a->discovered;
+        t->request = r;
+        if (discovery_ask(a->shared->discovery, &t->task) == 0)
+            return;
+        free(t);
+    }
+    http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
+}
+
+static void answer_ready(struct api_loop *a, struct http_request *r, const struct ops_task *t)
+{
+    const char *cause = NULL;
+    if (t->task.outcome != CH_OK)
+        cause = t->task.error.text;
+    else if (commit_accepting(a->shared->log, &cause))
+        cause = NULL;
+    if (cause == NULL)
+        http_reply_json_const(r, SLICE_LIT("{\"status\":\"ready\"}"));
+    else
+        reply_status(a, r, 503, "not ready", cause);
+}
+
+static void answer_refresh(struct api_loop *a, struct http_request *r, const struct ops_task *t)
+{
+    api_refresh(a);
+    if (t->task.outcome == CH_OK) {
+        ops_schema(a, r);
+    } else if (t->task.outcome == CH_UNAVAILABLE) {
+        http_reply_error(r, 503, SLICE_LIT("refresh failed: clickhouse unavailable"), 5);
+    } else {
+        http_reply_error(r, 500, SLICE_LIT("refresh failed"), 0);
+    }
+}
+
+void ops_on_discovered(void *api_loop)
+{
+    struct api_loop *a = api_loop;
+    struct queue_link *link;
+    while ((link = queue_pop(&a->discovered)) != NULL) {
+        struct ops_task *t =
+            QUEUE_ITEM(QUEUE_ITEM(link, struct discovery_task, link), struct ops_task, task);
+        if (t->task.kind == DISCOVERY_PING)
+            answer_ready(a, t->request, t);
+        else
+            answer_refresh(a, t->request, t);
+        free(t);
+    }
+}
+
+void ops_readyz(struct api_loop *a, struct http_request *r)
+{
+    char cause[CAUSE_CAP];
+    if (is_live(a, cause, sizeof(cause)))
+        ask(a, r, DISCOVERY_PING);
+    else
+        reply_status(a, r, 503, "not ready", cause);
+}
+
+void ops_schema_refresh(struct api_loop *a, struct http_request *r)
+{
+    ask(a, r, DISCOVERY_REFRESH);
+}
+
+/* --- answers from what is known here -----------------------------------------------------------
+ */
+
+void ops_version(struct api_loop *a, struct http_request *r)
+{
+    const struct api_shared *s = a->shared;
+    buf_reset(&a->text);
+    buf_printf(&a->text, "{\"version\":\"%s\",\"git_commit\":\"%s\",\"build_time\":\"%s\"}",
+               s->version, s->git_commit, s->build_time);
+    api_reply_text(a, r, 200);
+}
+
+void ops_metrics(struct api_loop *a, struct http_request *r)
+{
+    buf_reset(&a->text);
+    metric_write_all(&a->text);
+    struct http_reply reply = {.status = 200,
+                               .content_type = "text/plain; version=0.0.4; charset=utf-8",
+                               .body = buf_slice(&a->text)};
+    http_reply(r, &reply);
+}
+
+/* The `table` parameter into a->name. 1 given, 0 absent, -1 answered. */
+static int table_parameter(struct api_loop *a, struct http_request *r)
+{
+    buf_reset(&a->name);
+    int rc = http_query_get(r->query, "table", &a->name);
+    if (rc < 0) {
+        http_reply_error(r, 400, SLICE_LIT("invalid table parameter"), 0);
+        return -1;
+    }
+    return rc == 1 && a->name.len > 0;
+}
+
+void ops_schema(struct api_loop *a, struct http_request *r)
+{
+    int given = table_parameter(a, r);
+    if (given < 0)
+        return;
+    if (a->catalog == NULL) {
+        http_reply_error(r, 503, SLICE_LIT("schema not loaded yet"), 5);
+        return;
+    }
+    buf_reset(&a->text);
+    if (given == 0) {
+        schema_catalog_json(a->catalog, &a->text);
+    } else {
+        const struct schema_table *t = schema_catalog_find(a->catalog, buf_slice(&a->name));
+        if (t == NULL) {
+            http_reply_error(r, 404, SLICE_LIT("table not found"), 0);
+            return;
+        }
+        schema_table_json(t, &a->text);
+    }
+    api_reply_text(a, r, 200);
+}
+
+struct dlq_counts {
+    struct buf *out;
+    struct slice only; /* ptr NULL: every table */
+    uint64_t total;
+    bool any;
+};
+
+static void count_table(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
+{
+    struct dlq_counts *c = ctx;
+    (void)bytes;
+    if (records == 0 || (c->only.ptr != NULL && !slice_eq(c->only, table)))
+        return;
+    if (c->any)
+        buf_put_u8(c->out, ',');
+    buf_put_json_string(c->out, table);
+    buf_printf(c->out, ":%" PRIu64, records);
+    c->total += records;
+    c->any = true;
+}
+
+void ops_dlq_stats(struct api_loop *a, struct http_request *r)
+{
+    if (!a->config->dlq.enabled) {
+        http_reply_error(r, 404, SLICE_LIT("not found"), 0);
+        return;
+    }
+    int given = table_parameter(a, r);
+    if (given < 0)
+        return;
+    struct err e;
+    struct dlq_counts counts = {.out = &a->text};
+    if (given == 1)
+        counts.only = buf_slice(&a->name);
+    buf_reset(&a->text);
+    buf_put_slice(&a->text, SLICE_LIT("{\"tables\":{"));
+    if (store_dlq_counts(a->shared->store, count_table, &counts, &e) != 0) {
+        http_reply_error(r, 500, SLICE_LIT("stream info failed"), 0);
+        return;
+    }
+    buf_printf(&a->text, "},\"total\":%" PRIu64 "}", counts.total);
+    api_reply_text(a, r, 200);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The happy path of one group:
+ *
+ *   pop proposals until the queue is empty or the group is large → wal_append each → wal_sync (the
+ *   next group piles up meanwhile) → wal_commit → hand each proposal back → wake the consumers.
+ *
+ * Failure paths: no room in the log answers that proposal WH_EAGAIN and goes on, since the
+ * flusher's small entries may still fit (events leave ROOM_RESERVE_BYTES to them: without their
+ * "done" entries no segment could ever be deleted). A failed write or sync answers the group and
+ * everything after it WH_EPOISON, and the daemon exits: what the disk holds is only known after a
+ * restart. */
+#include "cluster/commit.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/magic.h"
+#include "base/metric.h"
+#include "io/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define COMMIT_MAGIC        0x434d4954u
+#define SUBSCRIBERS_MAX     8
+#define GROUP_ENTRIES_MAX   8192
+#define ROOM_RESERVE_BYTES  (256 * KIB)
+#define HOUSEKEEPING_MS     200 /* how soon a used-up spare segment is replaced */
+#define HOUSEKEEPING_BAD_MS 1000
+#define TRIM_EVERY_MS       1000
+#define EARLY_TRIM_STEPS    16
+
+struct commit_log {
+    uint32_t magic;
+    struct wal *w;
+    struct commit_options options;
+    void (*on_poison)(void *ctx, const struct err *e);
+    void *on_poison_ctx;
+    pthread_t log_thread, housekeeping_thread;
+    struct queue proposals;
+    struct queue *subscribers[SUBSCRIBERS_MAX];
+    _Atomic int subscriber_count;
+    uint64_t next_index; /* log thread */
+    struct queue_link *group[GROUP_ENTRIES_MAX];
+    bool poisoned;                  /* log thread */
+    _Atomic bool stopping;          /* written by commit_stop */
+    _Atomic int room_cause;         /* 0, WH_EFULL budget, -ENOSPC …; housekeeping thread */
+    _Atomic uint64_t trim_index;    /* written by the flusher */
+    _Atomic uint64_t retain_ns;     /* written by the flusher */
+    struct queue housekeeping_wake; /* no items: only its eventfd */
+    struct metric *sync_seconds, *group_entries, *group_bytes, *no_room, *segments, *bytes, *queued;
+};
+
+static void answer(struct proposal *p, int result)
+{
+    p->result = result;
+    if (p->done != NULL)
+        queue_push(p->done, &p->link);
+    else if (p->on_done != NULL)
+        p->on_done(p);
+}
+
+static size_t payload_bytes(const struct proposal *p)
+{
+    size_t n = 0;
+    for (int i = 0; i < p->part_count; i++)
+        n += p->parts[i].iov_len;
+    return n;
+}
+
+/* 0 when the entry is in the open group. */
+static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
+{
+    if (p->type == WAL_EVENTS && !wal_has_room(c->w, bytes + ROOM_RESERVE_BYTES))
+        return WH_EAGAIN;
+    struct wal_entry entry = {
+        .type = p->type,
+        .flags = p->flags,
+        .index = c->next_index,
+        .term = c->options.term,
+        .time_ns = io_realtime_ns(),
+        .parts = p->parts,
+        .part_count = p->part_count,
+    };
+    int rc = wal_append(c->w, &entry);
+    if (rc == 0)
+        p->index = c->next_index++;
+    return rc;
+}
+
+static void poison(struct commit_log *c, const struct err *e)
+{
+    if (c->poisoned)
+        return;
+    c->poisoned = true;
+    log_error("wal.poisoned",
+              "%s; no further event is acknowledged, exiting; on restart the log is "
+              "read back from the disk",
+              e->text);
+    c->on_poison(c->on_poison_ctx, e);
+}
+
+static void wake_subscribers(struct commit_log *c)
+{
+    int n = atomic_load_explicit(&c->subscriber_count, memory_order_acquire);
+    for (int i = 0; i < n; i++)
+        queue_wake_sleeper(c->subscribers[i]);
+}
+
+static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
+{
+    struct err e = {0};
+    uint64_t start = io_monotonic_ns();
+    int rc = wal_sync(c->w, &e);
+    if (rc == 0) {
+        wal_commit(c->w, c->next_index - 1);
+        metric_observe(c->sync_seconds, io_monotonic_ns() - start);
+        metric_observe(c->group_entries, count);
+        metric_observe(c->group_bytes, bytes);
+        wake_subscribers(c);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
+    if (rc != 0)
+        poison(c, &e);
+}
+
+/* Take what waits into one group and commit it; false when nothing waited. */
+static bool run_group(struct commit_log *c)
+{
+    uint32_t count = 0;
+    size_t bytes = 0;
+    bool any = false;
+    struct queue_link *link;
+    while (count < GROUP_ENTRIES_MAX && bytes < c->options.group_bytes_max &&
+           (link = queue_pop(&c->proposals)) != NULL) {
+        any = true;
+        struct proposal *p = QUEUE_ITEM(link, struct proposal, link);
+        size_t n = payload_bytes(p);
+        int rc = c->poisoned ? WH_EPOISON : append_one(c, p, n);
+        if (rc != 0) {
+            if (rc == WH_EAGAIN) {
+                metric_add(c->no_room, 1);
+                queue_wake(&c->housekeeping_wake);
+            } else if (rc != WH_ELIMIT && !c->poisoned) {
+                struct err e;
+                (void)err_set_errno(&e, rc, "appending to the log");
+                poison(c, &e);
+            }
+            answer(p, rc == WH_EAGAIN || rc == WH_ELIMIT ? rc : WH_EPOISON);
+            continue;
+        }
+        c->group[count++] = link;
+        bytes += n;
+    }
+    if (count > 0)
+        sync_group(c, count, bytes);
+    return any;
+}
+
+static void *log_main(void *arg)
+{
+    struct commit_log *c = arg;
+    (void)pthread_setname_np(pthread_self(), "wh-log");
+    for (;;) {
+        if (run_group(c))
+            continue;
+        if (atomic_load(&c->stopping))
+            break;
+        if (!queue_sleep(&c->proposals))
+            continue;
+        struct pollfd pfd = {.fd = queue_fd(&c->proposals), .events = POLLIN};
+        (void)poll(&pfd, 1, -1);
+        queue_wake_ack(&c->proposals);
+    }
+    return NULL;
+}
+
+static void trim(struct commit_log *c, uint64_t keep_ns)
+{
+    struct err e = {0};
+    uint64_t deleted = 0, now = io_realtime_ns();
+    int rc = wal_trim(c->w, atomic_load(&c->trim_index), now > keep_ns ? now - keep_ns : 0,
+                      &deleted, &e);
+    if (rc != 0)
+        log_warn("wal.trim_failed", "%s; the next attempt is in a second", e.text);
+    else if (deleted > 0)
+        log_debug("wal.trimmed", "segments=%" PRIu64, deleted);
+}
+
+/* Make the spare segment. When there is no room, give up flushed segments before their time, oldest
+ * first, until there is. */
+static int prepare(struct commit_log *c, struct err *e)
+{
+    uint64_t retain = atomic_load(&c->retain_ns);
+    int rc = wal_prepare(c->w, e);
+    for (unsigned step = 1; (rc == WH_EFULL || rc == -ENOSPC) && step <= EARLY_TRIM_STEPS; step++) {
+        trim(c, retain - retain / EARLY_TRIM_STEPS * step);
+        rc = wal_prepare(c->w, e);
+    }
+    return rc;
+}
+
+static void report_room(struct commit_log *c, int rc, const struct err *e)
+{
+    int before = atomic_exchange(&c->room_cause, rc);
+    if ((before != 0) == (rc != 0))
+        return;
+    if (rc == 0)
+        log_info("wal.room", "the log can grow again");
+    else
+        log_warn(rc == WH_EFULL ? "wal.budget" : "wal.disk_full",
+                 "%s; new events are answered 503 once the open segment is full, flushing goes on, "
+                 "and this heals by itself when room returns",
+                 e->text);
+}
+
+static void *housekeeping_main(void *arg)
+{
+    struct commit_log *c = arg;
+    (void)pthread_setname_np(pthread_self(), "wh-housekeep");
+    uint64_t trimmed_ns = 0;
+    while (!atomic_load(&c->stopping)) {
+        struct err e = {0};
+        int rc = prepare(c, &e);
+        report_room(c, rc, &e);
+        uint64_t now = io_monotonic_ns();
+        if (now - trimmed_ns > TRIM_EVERY_MS * UINT64_C(1000000)) {
+            trim(c, atomic_load(&c->retain_ns));
+            trimmed_ns = now;
+            struct wal_stats s;
+            wal_stats_get(c->w, &s);
+            metric_set(c->segments, (int64_t)s.segments);
+            metric_set(c->bytes, (int64_t)s.bytes);
+            metric_set(c->queued, (int64_t)queue_count(&c->proposals));
+        }
+        struct pollfd pfd = {.fd = queue_fd(&c->housekeeping_wake), .events = POLLIN};
+        (void)poll(&pfd, 1, rc == 0 ? HOUSEKEEPING_MS : HOUSEKEEPING_BAD_MS);
+        queue_wake_ack(&c->housekeeping_wake);
+    }
+    return NULL;
+}
+
+/* The first entry of the term: after it everything below is committed (Raft §5.4.2; with one voter
+ * durable is committed). */
+static int commit_noop(struct commit_log *c, struct err *e)
+{
+    struct wal_entry entry = {.type = WAL_NOOP,
+                              .index = c->next_index,
+                              .term = c->options.term,
+                              .time_ns = io_realtime_ns()};
+    int rc = wal_append(c->w, &entry);
+    if (rc == WH_EAGAIN) {
+        rc = prepare(c, e);
+        if (rc == 0)
+            rc = wal_append(c->w, &entry);
+        else {
+            /* Full disk at start: serve what there is; the no-op waits with everyone else. */
+            report_room(c, rc, e);
+            wal_commit(c->w, c->next_index - 1);
+            return 0;
+        }
+    }
+    if (rc != 0)
+        return err_set_errno(e, rc, "appending the first entry of term %" PRIu64, c->options.term);
+    c->next_index++;
+    rc = wal_sync(c->w, e);
+    if (rc == 0)
+        wal_commit(c->w, c->next_index - 1);
+    return rc;
+}
+
+static void metrics_make(struct commit_log *c)
+{
+    c->sync_seconds = metric_new(METRIC_SECONDS, "wavehouse_wal_fdatasync_seconds",
+                                 "Write and fdatasync of one group.", NULL);
+    c->group_entries = metric_new(METRIC_SIZES, "wavehouse_wal_group_entries",
+                                  "Entries made durable by one fdatasync.", NULL);
+    c->group_bytes = metric_new(METRIC_SIZES, "wavehouse_wal_group_bytes",
+                                "Payload bytes made durable by one fdatasync.", NULL);
+    c->no_room = metric_new(METRIC_COUNTER, "wavehouse_wal_no_room_total",
+                            "Entries refused because the log could not grow.", NULL);
+    c->segments = metric_new(METRIC_GAUGE, "wavehouse_wal_segments", "Segments on disk.", NULL);
+    c->bytes = metric_new(METRIC_GAUGE, "wavehouse_wal_bytes", "Bytes of all segments.", NULL);
+    c->queued = metric_new(METRIC_GAUGE, "wavehouse_wal_queue_entries",
+                           "Entries waiting for the log thread.", NULL);
+}
+
+int commit_start(struct commit_log **out, struct wal *w, const struct commit_options *options,
+                 void (*on_poison)(void *ctx, const struct err *e), void *ctx, struct err *e)
+{
+    struct commit_log *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return err_set_errno(e, -ENOMEM, "starting the log thread");
+    c->magic = COMMIT_MAGIC;
+    c->w = w;
+    c->options = *options;
+    c->on_poison = on_poison;
+    c->on_poison_ctx = ctx;
+    struct wal_stats stats;
+    wal_stats_get(w, &stats);
+    c->next_index = stats.last_index + 1;
+    metrics_make(c);
+    int rc = queue_init(&c->proposals, options->queue_cap);
+    if (rc != 0)
+        goto fail_queue;
+    rc = queue_init(&c->housekeeping_wake, 1);
+    if (rc != 0)
+        goto fail_wake;
+    rc = commit_noop(c, e);
+    if (rc != 0)
+        goto fail_noop;
+    rc = -pthread_create(&c->log_thread, NULL, log_main, c);
+    if (rc != 0)
+        goto fail_noop;
+    rc = -pthread_create(&c->housekeeping_thread, NULL, housekeeping_main, c);
+    if (rc != 0) {
+        atomic_store(&c->stopping, true);
+        queue_wake(&c->proposals);
+        (void)pthread_join(c->log_thread, NULL);
+        goto fail_noop;
+    }
+    *out = c;
+    return 0;
+fail_noop:
+    queue_fini(&c->housekeeping_wake);
+fail_wake:
+    queue_fini(&c->proposals);
+fail_queue:
+    free(c);
+    if (e->code == 0)
+        (void)err_set_errno(e, rc, "starting the log thread");
+    return rc;
+}
+
+void commit_stop(struct commit_log *c)
+{
+    CHECK_MAGIC(c, COMMIT_MAGIC);
+    atomic_store(&c->stopping, true);
+    queue_wake(&c->proposals);
+    queue_wake(&c->housekeeping_wake);
+    (void)pthread_join(c->log_thread, NULL);
+    (void)pthread_join(c->housekeeping_thread, NULL);
+    struct queue_link *link;
+    while ((link = queue_pop(&c->proposals)) != NULL)
+        answer(QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);
+    queue_fini(&c->proposals);
+    queue_fini(&c->housekeeping_wake);
+    c->magic = 0;
+    free(c);
+}
+
+int commit_propose(struct commit_log *c, struct proposal *p)
+{
+    CHECK_MAGIC(c, COMMIT_MAGIC);
+    return queue_try_push(&c->proposals, &p->link);
+}
+
+int commit_subscribe(struct commit_log *c, struct queue *wake)
+{
+    int n = atomic_load(&c->subscriber_count);
+    if (n == SUBSCRIBERS_MAX)
+        return WH_EFULL;
+    c->subscribers[n] = wake;
+    atomic_store_explicit(&c->subscriber_count, n + 1, memory_order_release);
+    return 0;
+}
+
+void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns)
+{
+    atomic_store(&c->trim_index, index);
+    atomic_store(&c->retain_ns, retain_ns);
+}
+
+bool commit_accepting(struct commit_log *c, const char **cause)
+{
+    int rc = atomic_load_explicit(&c->room_cause, memory_order_relaxed);
+    if (rc == 0 || wal_has_room(c->w, ROOM_RESERVE_BYTES + LIMIT_WAL_ENTRY_BYTES))
+        return true;
+    *cause = rc == WH_EFULL ? "the log has reached its byte budget (wal.max_bytes)"
+                            : "no disk space for the log";
+    return false;
+}
+
+uint64_t commit_term(const struct commit_log *c)
+{
+    return c->options.term;
+}
