@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reader: grammar, framing, flags, limits. */
+#include "base/limits.h"
+#include "tests/lib/tap.h"
+#include "json/json.h"
+
+#include <stdlib.h>
+
+static struct json_reader *r;
+static char *padded;
+
+static void begin(const char *text, size_t len, enum json_framing framing)
+{
+    free(padded);
+    padded = malloc(len + LIMIT_JSON_PADDING);
+    memcpy(padded, text, len);
+    /* Padding that would continue any value, to catch a read of its content. */
+    memset(padded + len, '}', LIMIT_JSON_PADDING);
+    if (json_reader_begin(r, padded, len, framing) != 0)
+        ok(false, "begin");
+}
+
+/* All answers until the end as one line: minified values, "!cause" for refusals; at most 20. */
+static const char *run(const char *text, size_t len, enum json_framing framing)
+{
+    static char line[4096];
+    struct buf out;
+    struct json_doc doc;
+    buf_init(&out, sizeof(line) - 1);
+    begin(text, len, framing);
+    for (int i = 0; i < 20; i++) {
+        int rc = json_reader_next(r, &doc);
+        if (rc == WH_EEND)
+            break;
+        if (out.len > 0)
+            buf_put_str(&out, " | ");
+        if (rc == 0) {
+            json_put_minified(&out, &doc, &doc.nodes[0]);
+            continue;
+        }
+        buf_printf(&out, "!%s%s", rc == WH_ELIMIT ? "limit " : "", json_reader_error(r));
+        if (framing != JSON_LINES)
+            break;
+    }
+    memcpy(line, out.ptr == NULL ? "" : out.ptr, out.len);
+    line[out.len] = '\0';
+    buf_fini(&out);
+    return line;
+}
+
+static void is_run(const char *text, enum json_framing framing, const char *want)
+{
+    is_str(run(text, strlen(text), framing), want, want);
+}
+
+static void test_one(void)
+{
+    is_run("{\"a\":[1,\"x\"]}", JSON_ONE, "{\"a\":[1,\"x\"]}");
+    is_run(" \t\r\n{ \"a\" : [ 1 ,\"x y\" , { } , [ ] ] } ", JSON_ONE, "{\"a\":[1,\"x y\",{},[]]}");
+    is_run("[]", JSON_ONE, "[]");
+    is_run("true", JSON_ONE, "true");
+    is_run(" false ", JSON_ONE, "false");
+    is_run("null", JSON_ONE, "null");
+    is_run("\"\"", JSON_ONE, "\"\"");
+    is_run("-0.5e+10", JSON_ONE, "-0.5e+10");
+    is_run("", JSON_ONE, "");
+    is_run("  \n", JSON_ONE, "");
+    static const char *const bad[][2] = {
+        {"{", "!unexpected end"},
+        {"{\"a\"", "!unexpected end"},
+        {"{\"a\":", "!unexpected end"},
+        {"{\"a\":1", "!unexpected end"},
+        {"{\"a\":1,}", "!expected a string as object key"},
+        {"{,}", "!expected a string as object key"},
+        {"{1:2}", "!expected a string as object key"},
+        {"{\"a\" 1}", "!expected a colon after the object key"},
+        {"{\"a\"::1}", "!expected a value"},
+        {"{\"a\":1 \"b\":2}", "!expected a comma or closing bracket"},
+        {"{\"a\":1]", "!expected a comma or closing bracket"},
+        {"[1}", "!expected a comma or closing bracket"},
+        {"[1,]", "!expected a value"},
+        {"[,1]", "!expected a value"},
+        {"[1 2]", "!expected a comma or closing bracket"},
+        {"]", "!expected a value"},
+        {"nul", "!unknown word"},
+        {"nulll", "!unknown word"},
+        {"True", "!unknown word"},
+        {"NaN", "!unknown word"},
+        {"'a'", "!unknown word"},
+        {"abc\"def\"", "!unknown word"},
+        {"\"abc", "!unterminated string"},
+        {"\"abc\\\"", "!unterminated string"},
+        {"\"a\tb\"", "!control character in a string"},
+        {"\"a\nb\"", "!control character in a string"},
+        {"\"\\x\"", "!malformed escape in a string"},
+        {"\"\\u12g4\"", "!malformed escape in a string"},
+        {"\"\\u123\"", "!malformed escape in a string"},
+        {"\"\xff\"", "!invalid utf-8"},
+        {"\"\xc0\x80\"", "!invalid utf-8"},
+        {"\"\xed\xa0\x80\"", "!invalid utf-8"},
+        {"\"\xe2\x82", "!unterminated string"},
+        {"\xef\xbb\xbf{}", "!unknown word"},
+        {"[1]\xff", "[1]"},
+        {"// x\n1", "!unknown word"},
+        {"\f1", "!unknown word"},
+        {"\x1a", "!unknown word"},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        is_run(bad[i][0], JSON_ONE, bad[i][1]);
+    static const char *const numbers[] = {"01",  "-",   "+1", "1.",    ".5",   "1e",
+                                          "1e+", "--1", "1x", "0x1",   "1.e1", "1a",
+                                          "1-2", "-a",  "00", "1.2.3", "1;",   "1e1.5"};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        const char *got = run(numbers[i], strlen(numbers[i]), JSON_ONE);
+        ok(got[0] == '!', "number refused: %s", numbers[i]);
+    }
+    is_str(run("1\0", 2, JSON_ONE), "!malformed number", "NUL is not white space");
+    is_str(run("{\"a\0b\":1}", 9, JSON_ONE), "!control character in a string", "NUL in a string");
+}
+
+static void test_trailing(void)
+{
+    is_run("{\"a\":1}garbage", JSON_ONE, "{\"a\":1}");
+    ok(json_reader_trailing(r), "trailing bytes are seen");
+    is_run("{\"a\":1} \"unterminated", JSON_ONE, "{\"a\":1}");
+    ok(json_reader_trailing(r), "trailing bytes are seen behind a cut");
+    is_run("{\"a\":\"}\\\"\"}\x01\xff\"", JSON_ONE, "{\"a\":\"}\\\"\"}");
+    is_run("12 \"unterminated", JSON_ONE, "12");
+    is_run("\"s\" \"unterminated", JSON_ONE, "\"s\"");
+    is_run("{} \n\t", JSON_ONE, "{}");
+    ok(!json_reader_trailing(r), "white space is no trailing data");
+    is_run("{\"a\":\"\x01\"} \"", JSON_ONE, "!control character in a string");
+}
+
+static void test_nodes(void)
+{
+    struct json_doc doc;
+    begin("{\"a\":[1,\"x\"], \"b\\n\":-1.5}", 25, JSON_ONE);
+    ok(json_reader_next(r, &doc) == 0, "value");
+    is_u64(doc.node_count, 7, "nodes");
+    const struct json_node *n = doc.nodes;
+    ok(n[0].kind == JSON_OBJECT && n[0].count == 2 && n[0].next == 7 && n[0].len == 25 &&
+           n[0].flags == JSON_F_SPACED,
+       "object");
+    ok(n[1].kind == JSON_STRING && n[1].next == 2 && n[1].len == 1, "key");
+    ok(n[2].kind == JSON_ARRAY && n[2].count == 2 && n[2].next == 5 && n[2].len == 7 &&
+           n[2].flags == 0,
+       "array without space");
+    ok(n[3].kind == JSON_NUMBER && n[3].flags == JSON_F_INTEGER && n[3].next == 4, "integer");
+    ok(n[4].kind == JSON_STRING && slice_eq_str(json_raw(&doc, &n[4]), "x"), "string");
+    ok(n[5].flags == JSON_F_ESCAPED && slice_eq_str(json_raw(&doc, &n[5]), "b\\n"), "escaped key");
+    ok(n[6].flags == JSON_F_NEGATIVE && n[6].next == 7, "not an integer, negative");
+    ok(json_reader_next(r, &doc) == WH_EEND, "one value only");
+    ok(sizeof(struct json_node) <= 24, "nodes are small");
+}
+
+static void test_lines(void)
+{
+    is_run("{\"a\":1}\n{\"a\":2}\r\n\n  \n{\"a\":3}", JSON_LINES,
+           "{\"a\":1} | {\"a\":2} | {\"a\":3}");
+    is_run("1\nnope\n2\n", JSON_LINES, "1 | !unknown word | 2");
+    is_run("{\"a\":\n1}\n2\n", JSON_LINES,
+           "!unexpected end | !more than one value on the line | 2");
+    is_run("{\"a\":1\n}\n2", JSON_LINES, "!unexpected end | !expected a value | 2");
+    is_run("[\n[\n[1]\n", JSON_LINES, "!unexpected end | !unexpected end | [1]");
+    is_run("1 2\n3\n", JSON_LINES, "!more than one value on the line | 3");
+    is_run("{}{}\n3\n", JSON_LINES, "!more than one value on the line | 3");
+    is_run("{\"a\":\"x\n\"b\"\n3", JSON_LINES, "!unterminated string | \"b\" | 3");
+    is_run("\"\xff\"\n\"\x01\"\n3", JSON_LINES,
+           "!invalid utf-8 | !control character in a string | 3");
+    is_run("\n\n", JSON_LINES, "");
+    is_run("", JSON_LINES, "");
+    is_run("\"a\\\n\"b\"", JSON_LINES, "!unterminated string | \"b\"");
+    is_run("\"\\q\"\n\"\\n\"\n\"\"", JSON_LINES, "!malformed escape in a string | \"\\n\" | \"\"");
+    is_run("\\\"\n1", JSON_LINES, "!unknown word | 1");
+}
+
+static void test_items(void)
+{
+    is_run(" [ {\"a\":1} , 2,\"x\" ] \n", JSON_ITEMS, "{\"a\":1} | 2 | \"x\"");
+    is_run("[]", JSON_ITEMS, "");
+    is_run(" [ ] ", JSON_ITEMS, "");
+    is_run("[", JSON_ITEMS, "!unterminated json array");
+    is_run("[1", JSON_ITEMS, "1 | !unterminated json array");
+    is_run("[1,", JSON_ITEMS, "1 | !unterminated json array");
+    is_run("[1,{\"a\":", JSON_ITEMS, "1 | !unterminated json array");
+    is_run("[1,{\"a\":\"x", JSON_ITEMS, "!unterminated json array");
+    is_run("[1,]", JSON_ITEMS, "1 | !expected a value");
+    is_run("[1 2]", JSON_ITEMS, "1 | !expected a comma or closing bracket");
+    is_run("[1] x", JSON_ITEMS, "1 | !unexpected text after the array");
+    is_run("[] []", JSON_ITEMS, "!unexpected text after the array");
+    is_run("{}", JSON_ITEMS, "!expected an array");
+    is_run("", JSON_ITEMS, "!expected an array");
+    is_run("[\"\xff\"]", JSON_ITEMS, "!invalid utf-8");
+}
+
+static void test_depth(void)
+{
+    static char text[4 * LIMIT_JSON_DEPTH];
+    for (int depth = LIMIT_JSON_DEPTH; depth <= LIMIT_JSON_DEPTH + 1; depth++) {
+        memset(text, '[', (size_t)depth);
+        memset(text + depth, ']', (size_t)depth);
+        struct json_doc doc;
+        begin(text, (size_t)depth * 2, JSON_ONE);
+        int rc = json_reader_next(r, &doc);
+        ok(rc == (depth == LIMIT_JSON_DEPTH ? 0 : WH_ELIMIT), "depth %d", depth);
+    }
+    memset(text, '[', LIMIT_JSON_DEPTH + 1);
+    memcpy(text + LIMIT_JSON_DEPTH + 1, "\n1", 3);
+    is_run(text, JSON_LINES, "!limit nested too deeply | 1");
+    /* Minify the deepest value. */
+    memset(text, '[', LIMIT_JSON_DEPTH);
+    memset(text + LIMIT_JSON_DEPTH, ']', LIMIT_JSON_DEPTH);
+    memcpy(text + LIMIT_JSON_DEPTH - 1, "[ 1]", 4);
+    memset(text + LIMIT_JSON_DEPTH + 3, ']', LIMIT_JSON_DEPTH - 1);
+    struct json_doc doc;
+    begin(text, 2 * LIMIT_JSON_DEPTH + 2, JSON_ONE);
+    struct buf out;
+    buf_init(&out, SIZE_MAX);
+    ok(json_reader_next(r, &doc) == 0, "deep and spaced");
+    json_put_minified(&out, &doc, &doc.nodes[0]);
+    is_u64(out.len, 2 * LIMIT_JSON_DEPTH + 1, "minified");
+    buf_fini(&out);
+}
+
+/* Many lines over several runs, and a line longer than a run. */
+static void test_long(void)
+{
+    struct buf text;
+    struct json_doc doc;
+    buf_init(&text, SIZE_MAX);
+    uint64_t lines = 0, bad = 0, sum = 0, want = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        if (i % 7777 == 5)
+            buf_put_str(&text, "{\"n\":\"\n");
+        buf_printf(&text, "{\"n\":%u}\n", i);
+        want += i;
+        if (i == 10000) {
+            buf_put_u8(&text, '"');
+            memset(buf_extend(&text, 300000), 'x', 300000);
+            buf_put_str(&text, "\"\n");
+        }
+    }
+    begin(text.ptr, text.len, JSON_LINES);
+    int rc;
+    while ((rc = json_reader_next(r, &doc)) != WH_EEND) {
+        if (rc != 0)
+            bad++;
+        else if (doc.nodes[0].kind == JSON_OBJECT)
+            sum += strtoul(doc.text + doc.nodes[2].off, NULL, 10);
+        lines++;
+    }
+    is_u64(lines, 20004, "every line is answered");
+    is_u64(bad, 3, "only the bad lines fail");
+    is_u64(sum, want, "values are right");
+
+    buf_reset(&text);
+    memset(buf_extend(&text, LIMIT_NDJSON_LINE_BYTES), '1', LIMIT_NDJSON_LINE_BYTES);
+    buf_put_str(&text, "\n2\n");
+    begin(text.ptr, text.len, JSON_LINES);
+    ok(json_reader_next(r, &doc) == 0, "a line of the longest size");
+    ok(json_reader_next(r, &doc) == 0, "and the next");
+    buf_reset(&text);
+    memset(buf_extend(&text, LIMIT_NDJSON_LINE_BYTES + 1), '1', LIMIT_NDJSON_LINE_BYTES + 1);
+    buf_put_str(&text, "\n2\n");
+    begin(text.ptr, text.len, JSON_LINES);
+    ok(json_reader_next(r, &doc) == WH_ELIMIT, "a line one byte longer");
+    ok(json_reader_next(r, &doc) == 0 && json_reader_next(r, &doc) == WH_EEND, "and the next");
+    ok(json_reader_begin(r, text.ptr, 64 * MIB, JSON_LINES) == WH_ELIMIT, "text over text_max");
+    buf_fini(&text);
+}
+
+static void is_unescaped(const char *raw, const char *want, size_t want_len)
+{
+    char dst[64];
+    size_t n = json_unescape(slice_str(raw), dst);
+    ok(n <= strlen(raw), "fits");
+    is_mem(dst, n, want, want_len, raw);
+}
+
+static void test_text(void)
+{
+    is_unescaped("plain", "plain", 5);
+    is_unescaped("\\\"\\\\\\/\\b\\f\\n\\r\\t", "\"\\/\b\f\n\r\t", 8);
+    is_unescaped("a\\u0041\\u00e9\\u20AC!", "aA\u00e9\u20ac!", 8);
+    is_unescaped("\\ud83d\\ude00", "\U0001F600", 4);
+    is_unescaped("\\ud83d", "\uFFFD", 3);
+    is_unescaped("\\ude00x", "\uFFFDx", 4);
+    is_unescaped("\\ud83d\\u0041", "\uFFFD\x41", 4);
+    is_unescaped("\\ud83d\\ud83d\\ude00", "\uFFFD\U0001F600", 7);
+    is_unescaped("\\u0000", "\0", 1);
+    is_str(json_kind_name(JSON_NULL), "null", "kind");
+    is_str(json_kind_name(JSON_TRUE), "boolean", "kind");
+    is_str(json_kind_name(JSON_OBJECT), "object", "kind");
+}
+
+int main(void)
+{
+    r = json_reader_new(32 * MIB);
+    test_one();
+    test_trailing();
+    test_nodes();
+    test_lines();
+    test_items();
+    test_depth();
+    test_long();
+    test_text();
+    json_reader_free(r);
+    json_reader_free(NULL);
+    free(padded);
+    return tap_done();
+}
