@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One record: checked against its table, then written in canonical form (http-api §7.3, §7.4).
  *
- * Canonical form = one JSON object on one line: unknown keys dropped (when ignored), of duplicate keys
- * the last, no insignificant white space, top-level DateTime and DateTime64 values as RFC 3339 UTC,
- * received_timestamp stamped. Keys appear in the order sent; an unchanged record without white
+ * Canonical form = one JSON object on one line: unknown keys dropped (when ignored), of duplicate
+ * keys the last, no insignificant white space, top-level DateTime and DateTime64 values as RFC 3339
+ * UTC, received_timestamp stamped. Keys appear in the order sent; an unchanged record without white
  * space is copied byte for byte. */
 #ifndef WH_SCHEMA_RECORD_H
 #define WH_SCHEMA_RECORD_H
 
-#include "json/json.h"
 #include "schema/schema.h"
+#include "json/json.h"
 
 struct record_options {
     bool ignore_unknown; /* ingest.unknown_columns: ignore */
@@ -17,8 +17,8 @@ struct record_options {
 };
 
 struct record_result {
-    int status;           /* 0, or the HTTP status a single record is answered with (400) */
-    char message[2048];   /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
+    int status;         /* 0, or the HTTP status a single record is answered with (400) */
+    char message[2048]; /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
     uint32_t unknown_ignored; /* keys dropped */
 };
 
@@ -26,10 +26,11 @@ struct record_checker; /* scratch memory and zone cache; one per thread */
 struct record_checker *record_checker_new(void);
 void record_checker_free(struct record_checker *c);
 
-/* Check doc (any kind; a non-object is refused) for table t. On success append its canonical form to
- * out, without a newline; on refusal out is unchanged. received_ns: acceptance instant in
+/* Check doc (any kind; a non-object is refused) for table t. On success append its canonical form
+ * to out, without a newline; on refusal out is unchanged. received_ns: acceptance instant in
  * nanoseconds since 1970 UTC. server_timezone: for columns without their own. Returns
- * result->status, or -ENOMEM/WH_EFULL when out cannot grow. Does not allocate in the steady state. */
+ * result->status, or -ENOMEM/WH_EFULL when out cannot grow. Does not allocate in the steady state.
+ */
 int record_check(struct record_checker *c, const struct schema_table *t,
                  struct slice server_timezone, const struct record_options *options,
                  const struct json_doc *doc, uint64_t received_ns, struct buf *out,

@@ -2,8 +2,9 @@
 /* Tables and columns of the configured ClickHouse database, as an immutable, counted snapshot.
  *
  * Discovery fills a schema_builder row by row; schema_builder_finish makes a catalog. A catalog is
- * never changed: a refresh publishes a new one, readers keep theirs by reference. The catalog can be
- * written to and read from JSON text, so that a restart with ClickHouse down can serve ingest. */
+ * never changed: a refresh publishes a new one, readers keep theirs by reference. The catalog can
+ * be written to and read from JSON text, so that a restart with ClickHouse down can serve ingest.
+ */
 #ifndef WH_SCHEMA_SCHEMA_H
 #define WH_SCHEMA_SCHEMA_H
 
@@ -35,7 +36,7 @@ struct schema_column {
 
 struct schema_table {
     struct slice name;
-    struct slice engine;          /* MergeTree, Distributed, View … */
+    struct slice engine;           /* MergeTree, Distributed, View … */
     struct schema_column *columns; /* in table order */
     uint32_t column_count;
     uint32_t required_count;
@@ -44,7 +45,7 @@ struct schema_table {
     uint64_t fingerprint;       /* over names, types and default kinds: the schema version that a
                                    flush plan carries */
     int64_t dedup_window;       /* *_deduplication_window of the table; 0 none, -1 not known */
-    uint32_t *index;            /* open-addressed hash of column names; schema_table_column uses it */
+    uint32_t *index; /* open-addressed hash of column names; schema_table_column uses it */
     uint32_t index_mask;
 };
 
@@ -74,7 +75,8 @@ int schema_builder_table(struct schema_builder *b, struct slice name, struct sli
                          int64_t dedup_window) WH_MUST_CHECK;
 int schema_builder_column(struct schema_builder *b, struct slice name, struct slice type,
                           struct slice default_kind, struct slice default_expression) WH_MUST_CHECK;
-/* NULL when memory ran out or a limit was passed; the builder is emptied either way. One reference. */
+/* NULL when memory ran out or a limit was passed; the builder is emptied either way. One reference.
+ */
 struct schema_catalog *schema_builder_finish(struct schema_builder *b, struct err *e);
 
 /* Persisted form. */
