@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuration: YAML files, environment and flags into one immutable snapshot (spec: configuration).
+/* Configuration: YAML files, environment and flags into one immutable snapshot (spec:
+ * configuration).
  *
- * config_load reads the file, conf.d beside it, WH_… variables and --set flags, in this order, checks
- * everything strictly (unknown key, repeated key, wrong type, bad unit → "file:line: message", with the
- * nearest known key) and returns a counted snapshot or a text with every finding. libyaml is used in
- * config_yaml.c only. */
+ *   defaults ─► FILE ─► conf.d/x.yaml beside it, in name order ─► WH_… variables ─► --set flags
+ *
+ * A later source overrides an earlier one key by key. Everything is checked strictly: an unknown or
+ * repeated key, a wrong type, a bad unit, a value out of range are findings; every finding of all
+ * sources is listed at once as "file:line:column: message", with the nearest known key. One table
+ * (config_keys.c) drives parsing, printing, comparison and the documentation tests; libyaml is used
+ * in config_yaml.c only.
+ *
+ * A snapshot never changes and is counted: config_ref and config_unref may be called by any thread,
+ * everything else of it may be read by any thread that holds a reference. */
 #ifndef WH_CONFIG_CONFIG_H
 #define WH_CONFIG_CONFIG_H
 
@@ -16,15 +23,15 @@
 #include <stdint.h>
 
 struct config_endpoint {
-    char host[256];
+    char host[256]; /* name or address, IPv6 without brackets */
     uint16_t port;
 };
 
 struct config {
     const char *data_dir;
     struct {
-        const char *const *listen;
-        uint32_t listen_count;
+        const char *const *listen; /* IP addresses, IPv6 without brackets */
+        uint32_t listen_count;     /* 1 … 16 */
         uint16_t port;
         uint32_t threads; /* 0: cores − 1, at least 1 (resolved by config_load) */
         uint32_t max_connections;
@@ -36,10 +43,11 @@ struct config {
         uint32_t allowed_origin_count;
     } cors;
     struct {
-        const struct config_endpoint *addr;
-        uint32_t addr_count;
+        const struct config_endpoint *addr; /* fail-over in this order */
+        uint32_t addr_count;                /* 1 … 16 */
         uint16_t http_port;
-        const char *http_scheme, *database, *username, *password;
+        const char *http_scheme, *database, *username;
+        const char *password; /* never logged or printed */
         uint64_t query_timeout_ms;
         bool compression_lz4;
         uint32_t max_open_conns;
@@ -54,7 +62,7 @@ struct config {
     } flush;
     uint64_t schema_refresh_ms;
     struct {
-        bool unknown_ignore;    /* ingest.unknown_columns: ignore */
+        bool unknown_ignore; /* ingest.unknown_columns: ignore */
         bool stamp_received;
         bool content_type_strict;
         bool reject_trailing_data;
@@ -74,25 +82,47 @@ struct config {
 };
 
 struct config_options {
-    const char *file;          /* NULL: built-in defaults, environment and flags only */
-    const char *const *sets;   /* "server.port=9000" from the command line */
+    const char *file;        /* NULL: built-in defaults, environment and flags only */
+    const char *const *sets; /* "server.port=9000" from the command line */
     uint32_t set_count;
     bool insecure_open;
 };
 
-/* A snapshot with one reference, or NULL and every finding in `findings`, one a line. */
+/* A snapshot with one reference, or NULL and every finding in `findings`, one a line (cut after
+ * CONFIG_FINDINGS_MAX). Blocks: reads files, the x_file twins of secrets included. Start and reload
+ * only; not to be run by two threads at once with a changing environment (getenv(3)). */
 const struct config *config_load(const struct config_options *options, struct buf *findings);
+#define CONFIG_FINDINGS_MAX 100
+
+/* One more reference; c. */
 const struct config *config_ref(const struct config *c);
+/* One reference less; the last frees. NULL is fine. */
 void config_unref(const struct config *c);
 
-/* The effective settings as YAML, each line with its origin as a comment; secrets as "(set)". */
+/* The effective settings as YAML, each line with its origin as a comment; of a secret only "(set)",
+ * in a comment, so that the output is itself a valid file. */
 void config_print(const struct config *c, struct buf *out);
-/* For SIGHUP: 0 when `next` can be adopted; keys that changed but need a restart are named in `notes`. */
-void config_compare(const struct config *now, const struct config *next, struct buf *notes);
 
-/* Every known key, for documentation tests: name, default text, "reload" or "restart". */
+/* What a change from `now` to `next` means, one line per changed key:
+ * "server.port: 8080 -> 9000 (restart needed)". No text: nothing changed. Secrets are only named.
+ */
+void config_compare(const struct config *now, const struct config *next, struct buf *notes);
+/* For SIGHUP: a new snapshot (one reference) with the reload keys of `next` and the restart keys of
+ * `now`, which keep running until a restart; notes as config_compare. Both arguments stay the
+ * caller's. NULL: out of memory. */
+const struct config *config_adopt(const struct config *now, const struct config *next,
+                                  struct buf *notes);
+
+/* True when every server.listen address is on loopback (127.0.0.0/8, ::1, and the former mapped
+ * into IPv6). Without access control the daemon serves nothing else unless insecure_open is set. */
+bool config_listen_is_loopback(const struct config *c);
+
+/* Every key of this version, in the order of --print-config; static. */
 struct config_key_info {
-    const char *name, *default_text, *apply, *meaning;
+    const char *name;         /* "server.port" */
+    const char *default_text; /* as in the manual: "8080", "cores - 1, at least 1" */
+    const char *apply;        /* "reload" or "restart" */
+    const char *meaning;      /* one sentence */
 };
 const struct config_key_info *config_keys(uint32_t *count);
 

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of keys. Everything else in this room, and the documentation tests, derive from it. */
+#include "base/limits.h"
+#include "base/magic.h"
+#include "config/config_priv.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#define SECOND_MS 1000ull
+#define MINUTE_MS (60 * SECOND_MS)
+#define HOUR_MS   (60 * MINUTE_MS)
+#define DAY_MS    (24 * HOUR_MS)
+#define PIB       ((uint64_t)1 << 50) /* no single node stores more */
+
+static const char *const choices_scheme[] = {"http", NULL};
+static const char *const choices_compression[] = {"none", "lz4", NULL};
+static const char *const choices_unknown[] = {"reject", "ignore", NULL};
+static const char *const choices_content_type[] = {"lenient", "strict", NULL};
+static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
+static const int values_level[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
+                                   LOG_LEVEL_DEBUG};
+static const char *const choices_format[] = {"auto", "journal", "text", "json", NULL};
+static const int values_format[] = {LOG_FORMAT_AUTO, LOG_FORMAT_JOURNAL, LOG_FORMAT_TEXT,
+                                    LOG_FORMAT_JSON};
+
+static const char *check_path(struct slice *s)
+{
+    return s->len > 0 && s->ptr[0] == '/' ? NULL : "an absolute path";
+}
+
+static const char *check_url_path(struct slice *s)
+{
+    if (s->len < 2 || s->ptr[0] != '/')
+        return "a path such as /metrics";
+    for (size_t i = 0; i < s->len; i++)
+        if (!isalnum((unsigned char)s->ptr[i]) && strchr("/._-", s->ptr[i]) == NULL)
+            return "a path of letters, digits and / . _ -";
+    return NULL;
+}
+
+static const char *check_database(struct slice *s)
+{
+    if (s->len == 0)
+        return "the name of a database";
+    return s->len <= LIMIT_NAME_BYTES ? NULL : "a shorter name";
+}
+
+static const char *check_listen(struct slice *s)
+{
+    char text[64];
+    unsigned char bin[16];
+    if (s->len > 2 && s->ptr[0] == '[' && s->ptr[s->len - 1] == ']')
+        *s = (struct slice){s->ptr + 1, s->len - 2};
+    if (s->len < sizeof(text)) {
+        memcpy(text, s->ptr, s->len);
+        text[s->len] = '\0';
+        if (inet_pton(AF_INET, text, bin) == 1 || inet_pton(AF_INET6, text, bin) == 1)
+            return NULL;
+    }
+    return "an IP address such as 127.0.0.1, ::1 or 0.0.0.0 (the port is server.port)";
+}
+
+/* An Origin header is compared byte by byte, so a value that no browser sends is a mistake. */
+static const char *check_origin(struct slice *s)
+{
+    static const char must_be[] = "\"*\" or an origin such as https://app.example.com, "
+                                  "in small letters and without a path";
+    if (slice_eq_str(*s, "*"))
+        return NULL;
+    size_t i = 0;
+    while (i < s->len && islower((unsigned char)s->ptr[i]))
+        i++;
+    if (i == 0 || s->len - i < 4 || memcmp(s->ptr + i, "://", 3) != 0)
+        return must_be;
+    for (i += 3; i < s->len; i++) {
+        unsigned char c = (unsigned char)s->ptr[i];
+        if (!islower(c) && !isdigit(c) && strchr(".-:[]", c) == NULL)
+            return must_be;
+    }
+    return NULL;
+}
+
+/* clang-format off */
+#define KEY(key, member, kind, initial_text, when, text)                                           \
+    .info = {.name = key, .default_text = initial_text, .apply = when, .meaning = text},           \
+    .type = kind, .offset = offsetof(struct config, member),                                       \
+    .width = sizeof(((struct config *)0)->member)
+#define RANGE(lo, hi)    .min = (lo), .max = (hi)
+#define LIST(member, lo, hi) .count_offset = offsetof(struct config, member), RANGE(lo, hi)
+
+const struct config_key config_key_table[] = {
+    {KEY("data_dir", data_dir, CONFIG_TEXT, "/var/lib/wavehoused", "restart",
+         "Folder of the log, the indexes and the identity of this node."),
+     .check = check_path},
+
+    {KEY("server.listen", server.listen, CONFIG_TEXTS, "127.0.0.1", "restart",
+         "IP addresses to serve HTTP on."),
+     LIST(server.listen_count, 1, 16), .check = check_listen},
+    {KEY("server.port", server.port, CONFIG_NUMBER, "8080", "restart",
+         "TCP port of the HTTP service."),
+     RANGE(1, 65535)},
+    {KEY("server.threads", server.threads, CONFIG_NUMBER, "cores - 1, at least 1", "restart",
+         "Number of socket loops; 0 stands for the default."),
+     .initial = "0", RANGE(1, 256), .zero_ok = true},
+    {KEY("server.max_connections", server.max_connections, CONFIG_NUMBER, "20000", "reload",
+         "Connections served at a time; further ones wait in the backlog."),
+     RANGE(1, 1000000)},
+    {KEY("server.max_body", server.max_body, CONFIG_SIZE, "16MiB", "reload",
+         "Largest body of an ingest request, after decompression."),
+     RANGE(KIB, LIMIT_INGEST_BODY_BYTES_HARD)},
+    {KEY("server.idle_timeout", server.idle_timeout_ms, CONFIG_DURATION, "75s", "reload",
+         "A connection without a request is closed after this time."),
+     RANGE(10, HOUR_MS)},
+    {KEY("server.header_timeout", server.header_timeout_ms, CONFIG_DURATION, "10s", "reload",
+         "The head of a request must be complete within this time."),
+     RANGE(10, HOUR_MS)},
+    {KEY("server.body_timeout", server.body_timeout_ms, CONFIG_DURATION, "30s", "reload",
+         "The body of a request must make progress within this time."),
+     RANGE(10, HOUR_MS)},
+    {KEY("server.shutdown_timeout", server.shutdown_timeout_ms, CONFIG_DURATION, "10s", "reload",
+         "Longest drain at a stop: requests that came in are answered, then connections close."),
+     RANGE(0, HOUR_MS)},
+
+    {KEY("cors.allowed_origins", cors.allowed_origins, CONFIG_TEXTS, "*", "reload",
+         "Origins whose browser pages may call this service; * allows any."),
+     LIST(cors.allowed_origin_count, 0, CONFIG_ITEMS_MAX), .check = check_origin},
+
+    {KEY("clickhouse.addr", clickhouse.addr, CONFIG_ENDPOINTS, "127.0.0.1:9000", "reload",
+         "ClickHouse servers as host:port of the native protocol, tried in this order."),
+     LIST(clickhouse.addr_count, 1, 16)},
+    {KEY("clickhouse.http_port", clickhouse.http_port, CONFIG_NUMBER, "8123", "reload",
+         "HTTP port of the same servers, for schemas and for types without a native encoder."),
+     RANGE(1, 65535)},
+    {KEY("clickhouse.http_scheme", clickhouse.http_scheme, CONFIG_CHOICE, "http", "reload",
+         "Scheme of the HTTP port."),
+     .choices = choices_scheme},
+    {KEY("clickhouse.database", clickhouse.database, CONFIG_TEXT, "default", "reload",
+         "Database whose tables are served."),
+     .check = check_database},
+    {KEY("clickhouse.username", clickhouse.username, CONFIG_TEXT, "default", "reload",
+         "User at ClickHouse.")},
+    {KEY("clickhouse.password", clickhouse.password, CONFIG_TEXT, "", "reload",
+         "Password of that user."),
+     .secret = true},
+    {KEY("clickhouse.query_timeout", clickhouse.query_timeout_ms, CONFIG_DURATION, "30s", "reload",
+         "Longest wait for an answer of ClickHouse."),
+     RANGE(10, HOUR_MS)},
+    {KEY("clickhouse.compression", clickhouse.compression_lz4, CONFIG_CHOICE_FLAG, "lz4", "reload",
+         "Compression of native blocks."),
+     .choices = choices_compression},
+    {KEY("clickhouse.max_open_conns", clickhouse.max_open_conns, CONFIG_NUMBER, "10", "reload",
+         "Native connections open at a time."),
+     RANGE(1, 1000)},
+    {KEY("clickhouse.embedded", clickhouse.embedded, CONFIG_FLAG, "false", "restart",
+         "Run a ClickHouse engine of our own as a child process.")},
+    {KEY("clickhouse.embedded_library", clickhouse.embedded_library, CONFIG_TEXT,
+         "/usr/lib/wavehoused/libchdb.so", "restart", "The library with that engine."),
+     .check = check_path},
+
+    {KEY("wal.segment_size", wal.segment_size, CONFIG_SIZE, "64MiB", "restart",
+         "Size of one file of the log."),
+     /* the largest entry (LIMIT_WAL_ENTRY_BYTES) must fit with room to spare */
+     RANGE(8 * MIB, 4 * GIB)},
+    {KEY("wal.max_bytes", wal.max_bytes, CONFIG_SIZE, "50GB, or 80 % of the file system if less",
+         "reload", "Budget of the log on disk; at the limit new events are answered 503."),
+     .initial = "0", RANGE(32 * MIB, PIB), .zero_ok = true},
+    {KEY("wal.min_free", wal.min_free, CONFIG_SIZE, "1GiB", "reload",
+         "New events are answered 503 below this much free space of the file system."),
+     RANGE(0, PIB)},
+    {KEY("wal.retain", wal.retain_ms, CONFIG_DURATION, "15m", "reload",
+         "Events stay in the log at least this long after they reached ClickHouse."),
+     RANGE(0, 365 * DAY_MS)},
+    {KEY("wal.max_group", wal.max_group, CONFIG_SIZE, "1MiB", "reload",
+         "Largest group of events that is made durable in one step."),
+     RANGE(LIMIT_WAL_BLOCK, LIMIT_WAL_ENTRY_BYTES)},
+
+    {KEY("flush.interval", flush.interval_ms, CONFIG_DURATION, "5s", "reload",
+         "A table is flushed when its oldest waiting event is this old."),
+     RANGE(10, HOUR_MS)},
+    {KEY("flush.max_rows", flush.max_rows, CONFIG_NUMBER, "100000", "reload",
+         "A table is flushed when this many rows wait; also the most rows of one block."),
+     RANGE(1, 10000000)},
+    {KEY("flush.max_bytes", flush.max_bytes, CONFIG_SIZE, "32MiB", "reload",
+         "A table is flushed when this much of its data waits; also the most of one block."),
+     RANGE(64 * KIB, GIB)},
+    {KEY("flush.retry_min", flush.retry_min_ms, CONFIG_DURATION, "1s", "reload",
+         "First pause after a failed flush; it doubles with each further failure."),
+     RANGE(10, HOUR_MS)},
+    {KEY("flush.retry_max", flush.retry_max_ms, CONFIG_DURATION, "30s", "reload",
+         "Longest pause between two attempts."),
+     RANGE(10, DAY_MS)},
+
+    {KEY("schema.refresh_interval", schema_refresh_ms, CONFIG_DURATION, "60s", "reload",
+         "Tables and columns are read from ClickHouse again after this time."),
+     RANGE(100, DAY_MS)},
+
+    {KEY("ingest.unknown_columns", ingest.unknown_ignore, CONFIG_CHOICE_FLAG, "reject", "reload",
+         "What happens to a record with a key that its table has no column for."),
+     .choices = choices_unknown},
+    {KEY("ingest.stamp_received_timestamp", ingest.stamp_received, CONFIG_FLAG, "true", "reload",
+         "Fill a column received_timestamp with the instant of acceptance.")},
+    {KEY("ingest.content_type", ingest.content_type_strict, CONFIG_CHOICE_FLAG, "lenient",
+         "reload", "Whether a missing or foreign Content-Type is refused."),
+     .choices = choices_content_type},
+    {KEY("ingest.reject_trailing_data", ingest.reject_trailing_data, CONFIG_FLAG, "false",
+         "reload", "Refuse a single-object body with bytes after the object.")},
+
+    {KEY("dlq.enabled", dlq.enabled, CONFIG_FLAG, "true", "reload",
+         "Keep rows that ClickHouse refuses as dead letters.")},
+    {KEY("dlq.max_bytes", dlq.max_bytes, CONFIG_SIZE, "a tenth of wal.max_bytes", "reload",
+         "Budget of the dead letters."),
+     .initial = "0", RANGE(MIB, PIB), .zero_ok = true},
+
+    {KEY("prometheus.enabled", prometheus.enabled, CONFIG_FLAG, "true", "restart",
+         "Serve metrics.")},
+    {KEY("prometheus.path", prometheus.path, CONFIG_TEXT, "/metrics", "restart",
+         "Path of the metrics."),
+     .check = check_url_path},
+    {KEY("prometheus.port", prometheus.port, CONFIG_NUMBER, "0", "restart",
+         "Port of the metrics; 0: the same as server.port."),
+     RANGE(0, 65535)},
+
+    {KEY("log.level", log_level, CONFIG_CHOICE_ENUM, "info", "reload",
+         "Log lines less important than this are not written."),
+     .choices = choices_level, .values = values_level},
+    {KEY("log.format", log_format, CONFIG_CHOICE_ENUM, "auto", "reload",
+         "Form of log lines; auto is journal under systemd and text elsewhere."),
+     .choices = choices_format, .values = values_format},
+};
+/* clang-format on */
+
+#define KEY_COUNT (uint32_t)(sizeof(config_key_table) / sizeof(config_key_table[0]))
+_Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_KEYS_MAX,
+               "raise CONFIG_KEYS_MAX");
+
+/* Specified keys and sections that this version has no code for. Accepting one silently could
+ * leave a service open that its owner believes to be closed. */
+static const char *const later_names[] = {
+    "server.tls",
+    "server.trusted_proxies",
+    "server.control_socket",
+    "clickhouse.tls",
+    "ingest.validation",
+    "dedupe",
+    "dlq.tables",
+    "auth",
+    "policy",
+    "pipes",
+    "query",
+    "cache",
+    "stream",
+    "errors",
+    "cluster",
+};
+#define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
+
+uint32_t config_key_count(void)
+{
+    return KEY_COUNT;
+}
+
+static struct config_key_info infos[CONFIG_KEYS_MAX];
+
+static void fill_infos(void)
+{
+    for (uint32_t i = 0; i < KEY_COUNT; i++)
+        infos[i] = config_key_table[i].info;
+}
+
+const struct config_key_info *config_keys(uint32_t *count)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    must(pthread_once(&once, fill_infos) == 0);
+    *count = KEY_COUNT;
+    return infos;
+}
+
+/* name is `above` or lies below it */
+static bool is_within(struct slice name, const char *above)
+{
+    size_t len = strlen(above);
+    return name.len >= len && memcmp(name.ptr, above, len) == 0 &&
+           (name.len == len || name.ptr[len] == '.');
+}
+
+/* some known name lies below `name` */
+static bool is_section(struct slice name)
+{
+    for (uint32_t i = 0; i < KEY_COUNT + LATER_COUNT; i++) {
+        const char *k = i < KEY_COUNT ? config_key_table[i].info.name : later_names[i - KEY_COUNT];
+        if (strlen(k) > name.len && memcmp(k, name.ptr, name.len) == 0 && k[name.len] == '.')
+            return true;
+    }
+    return false;
+}
+
+enum config_lookup config_key_find(struct slice name, uint32_t *index, bool *twin)
+{
+    static const char suffix[] = "_file";
+    struct slice stem = name;
+    bool has_suffix =
+        name.len > sizeof(suffix) - 1 &&
+        memcmp(name.ptr + name.len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0;
+    if (has_suffix)
+        stem.len -= sizeof(suffix) - 1;
+    for (uint32_t i = 0; i < KEY_COUNT; i++) {
+        const struct config_key *k = &config_key_table[i];
+        bool is_twin = has_suffix && k->secret && slice_eq_str(stem, k->info.name);
+        if (is_twin || slice_eq_str(name, k->info.name)) {
+            *index = i;
+            *twin = is_twin;
+            return CONFIG_KEY;
+        }
+    }
+    for (uint32_t i = 0; i < LATER_COUNT; i++)
+        if (is_within(name, later_names[i]))
+            return CONFIG_LATER;
+    return is_section(name) ? CONFIG_SECTION : CONFIG_UNKNOWN;
+}
+
+bool config_key_any_name(uint32_t i, char *out)
+{
+    if (i < KEY_COUNT) {
+        (void)snprintf(out, CONFIG_NAME_BYTES_MAX, "%s", config_key_table[i].info.name);
+        return true;
+    }
+    i -= KEY_COUNT;
+    if (i < LATER_COUNT) {
+        (void)snprintf(out, CONFIG_NAME_BYTES_MAX, "%s", later_names[i]);
+        return true;
+    }
+    i -= LATER_COUNT;
+    for (uint32_t k = 0; k < KEY_COUNT; k++) {
+        if (config_key_table[k].secret && i-- == 0) {
+            (void)snprintf(out, CONFIG_NAME_BYTES_MAX, "%s_file", config_key_table[k].info.name);
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+uint32_t config_distance(struct slice a, struct slice b)
+{
+    /* three rows of the usual table; names beyond the bound are not near anything */
+    uint32_t rows[3][CONFIG_NAME_BYTES_MAX + 1];
+    if (a.len > CONFIG_NAME_BYTES_MAX || b.len > CONFIG_NAME_BYTES_MAX)
+        return UINT32_MAX;
+    for (uint32_t j = 0; j <= b.len; j++)
+        rows[0][j] = j;
+    for (uint32_t i = 1; i <= a.len; i++) {
+        uint32_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
+        row[0] = i;
+        for (uint32_t j = 1; j <= b.len; j++) {
+            uint32_t differs = a.ptr[i - 1] != b.ptr[j - 1];
+            row[j] = min3(above[j] + 1, row[j - 1] + 1, above[j - 1] + differs);
+            if (i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1] &&
+                above2[j - 2] + 1 < row[j])
+                row[j] = above2[j - 2] + 1;
+        }
+    }
+    return rows[a.len % 3][b.len];
+}
+
+static struct slice last_part(struct slice name)
+{
+    for (size_t i = name.len; i > 0; i--)
+        if (name.ptr[i - 1] == '.')
+            return (struct slice){name.ptr + i, name.len - i};
+    return name;
+}
+
+void config_key_nearest(struct slice name, char *out)
+{
+    char candidate[CONFIG_NAME_BYTES_MAX];
+    uint32_t best = (uint32_t)(name.len / 4 + 2); /* further away is no typo */
+    out[0] = '\0';
+    for (uint32_t i = 0; config_key_any_name(i, candidate); i++) {
+        struct slice c = slice_str(candidate), last = last_part(c);
+        uint32_t d = config_distance(name, c);
+        /* the right key in the wrong place counts as one mistake */
+        if (d > 1 && last_part(name).len > 2 && slice_eq(last_part(name), last))
+            d = 1;
+        /* a word at the top may also be meant as a section */
+        if (last.len < c.len && memchr(name.ptr, '.', name.len) == NULL) {
+            struct slice section = {c.ptr, c.len - last.len - 1};
+            uint32_t to_section = config_distance(name, section);
+            if (to_section < d && to_section < best) {
+                d = to_section;
+                c = section;
+            }
+        }
+        if (d < best) {
+            best = d;
+            memcpy(out, c.ptr, c.len);
+            out[c.len] = '\0';
+        }
+    }
+}
+
+void config_key_env_name(struct slice name, char *out, size_t cap)
+{
+    must(cap >= 4);
+    size_t n = (size_t)snprintf(out, cap, "WH_");
+    for (size_t i = 0; i < name.len && n + 1 < cap; i++)
+        out[n++] = name.ptr[i] == '.' ? '_' : (char)toupper((unsigned char)name.ptr[i]);
+    out[n] = '\0';
+}
