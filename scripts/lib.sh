@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # used by those who source this
+# SPDX-License-Identifier: Apache-2.0
+# What the scripts of this folder share. Sourced, never run. Sets top (the tree) and the helpers below.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Downloaded things live outside the tree, so that a clean clone finds them again.
+cache=${WH_CACHE:-${HOME:-/root}/.cache/wavehoused}
+
+# The modern ClickHouse engine: one library in an npm package, pinned by version and hash.
+engine_package=@chdb/lib-linux-x64-gnu
+engine_version=26.7.3-stable.1
+engine_sha512='XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw=='
+
+# Path of the engine library, whether it is there yet or not. WH_ENGINE_LIB names one brought by
+# other means, for machines without network.
+engine_lib() {
+    printf '%s\n' "${WH_ENGINE_LIB:-$cache/engine-$engine_version/libchdb.so}"
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Waits until the command given after the seconds succeeds: wait_for 10 curl -fs URL
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+# Makes a build folder: build_in FOLDER [configure option…]; quiet, the output goes to FOLDER/build.log.
+# The options are remembered: configure runs again only when they or configure itself change.
+build_in() {
+    local dir=$1 want jobs
+    shift
+    jobs=$(nproc 2>/dev/null || echo 2)
+    mkdir -p "$dir"
+    if [ ! -x "$top/configure" ] || [ "$top/configure.ac" -nt "$top/configure" ]; then
+        "$top/autogen.sh" >"$dir/autogen.log" 2>&1 || { tail -n 20 "$dir/autogen.log" >&2; return 1; }
+    fi
+    want="$*"
+    if [ ! -f "$dir/Makefile" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$want" ]; then
+        (cd "$dir" && "$top/configure" -q "$@") >"$dir/configure.log" 2>&1 ||
+            { tail -n 20 "$dir/configure.log" >&2; return 1; }
+        printf '%s' "$want" >"$dir/.options"
+    fi
+    make -C "$dir" -j"$jobs" all >"$dir/build.log" 2>&1 ||
+        { grep -E 'error|Error|warning' "$dir/build.log" | head -n 20 >&2; return 1; }
+}

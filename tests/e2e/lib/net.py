@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP for tests: one call per request, a connection to keep, and raw bytes for what no client would send."""
+import http.client
+import json
+import socket
+import time
+
+HOST = "127.0.0.1"
+
+
+def free_port():
+    """A port that was free a moment ago. Servers that can take port 0 themselves should."""
+    with socket.socket() as s:
+        s.bind((HOST, 0))
+        return s.getsockname()[1]
+
+
+class Answer:
+    """Status, fields (lower-case names) and body of one answer."""
+
+    def __init__(self, status, fields, body):
+        self.status = status
+        self.fields = {}
+        for name, value in fields:
+            name = name.lower()
+            self.fields[name] = f"{self.fields[name]}, {value}" if name in self.fields else value
+        self.body = body
+
+    def json(self):
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def error(self):
+        """The text of {"error": …}, else None."""
+        value = self.json()
+        return value.get("error") if isinstance(value, dict) else None
+
+    def __repr__(self):
+        return f"{self.status} {self.body[:600]!r}"
+
+
+class Client:
+    """One kept connection. A dead one is opened again by the next call, never within one: a request
+    that may have reached the server is not sent twice behind the test's back."""
+
+    def __init__(self, port, timeout=30):
+        self.conn = http.client.HTTPConnection(HOST, port, timeout=timeout)
+
+    def call(self, method, path, body=None, headers=None):
+        try:
+            self.conn.request(method, path, body, headers or {})
+            r = self.conn.getresponse()
+            return Answer(r.status, r.getheaders(), r.read())
+        except BaseException:
+            self.conn.close()
+            raise
+
+    def close(self):
+        self.conn.close()
+
+
+def call(port, method, path, body=None, headers=None, timeout=30):
+    """One request on a connection of its own."""
+    client = Client(port, timeout)
+    try:
+        return client.call(method, path, body, headers)
+    finally:
+        client.close()
+
+
+def raw(port, data, timeout=10, half_close=False):
+    """Sends bytes as they are; returns everything the server sends until it closes or goes quiet."""
+    out = b""
+    with socket.create_connection((HOST, port), timeout=timeout) as s:
+        try:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # refused half way: the answer is what counts
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            s.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                piece = s.recv(65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            out += piece
+    return out
+
+
+def answers(data):
+    """Splits the bytes of one or several pipelined answers."""
+    out = []
+    while data:
+        head, mark, rest = data.partition(b"\r\n\r\n")
+        if not mark:
+            break
+        lines = head.decode("latin-1").split("\r\n")
+        fields = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
+        status = int(lines[0].split()[1])
+        size = int(next((v for k, v in fields if k.lower() == "content-length"), 0))
+        if status == 100 or status == 204:
+            size = 0
+        out.append(Answer(status, fields, rest[:size]))
+        data = rest[size:]
+    return out
+
+
+def wait_for(check, seconds, every=0.05):
+    """Polls until check() is true; its last value is returned either way."""
+    end = time.monotonic() + seconds
+    while True:
+        value = check()
+        if value or time.monotonic() >= end:
+            return value
+        time.sleep(every)
