@@ -5,7 +5,8 @@
  *   table | sender | pad to 8 | count × { u64 received_ns, u32 text_off, u32 text_len } |
  *   [flags&1: count × 16-byte dedup id hash] | text: records joined by LF, each ended by LF
  *
- * All little-endian. The text area is one run of NDJSON, so that the flusher indexes it in one pass. */
+ * All little-endian. The text area is one run of NDJSON, so that the flusher indexes it in one
+ * pass. */
 #ifndef WH_WAL_BATCH_H
 #define WH_WAL_BATCH_H
 
@@ -13,6 +14,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define WAL_BATCH_VERSION 1
@@ -25,7 +27,7 @@ struct wal_batch_record {
 /* Building: records are collected first (text into one buf, 16-byte items into another), then the
  * head is made. The entry's payload is the three pieces head, items, text in this order. */
 struct wal_batch_builder {
-    struct buf head;  /* made by wal_batch_finish */
+    struct buf head; /* made by wal_batch_finish */
     struct buf items;
     struct buf text;
     uint32_t count;
@@ -50,6 +52,8 @@ struct wal_batch {
     const char *items;
 };
 int wal_batch_parse(struct slice payload, struct wal_batch *out, struct err *e) WH_MUST_CHECK;
+/* Only the table and the record count, for whoever looks at many batches. False: not a batch. */
+bool wal_batch_head(struct slice payload, struct slice *table, uint32_t *count);
 /* i < count */
 struct wal_batch_record wal_batch_get(const struct wal_batch *b, uint32_t i);
 

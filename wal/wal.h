@@ -2,15 +2,16 @@
 /* The log: numbered entries in fixed-size mapped segments; format in doc/wal-format.md.
  *
  *   writer thread   wal_append … wal_append, wal_sync     one pwritev and one fdatasync per group
- *   readers         wal_cursor_next                       straight from the mapping, up to the commit mark
- *   housekeeping    wal_prepare, wal_trim                 next segment ready before it is needed
+ *   readers         wal_cursor_next                       straight from the mapping, up to the
+ * commit mark housekeeping    wal_prepare, wal_trim                 next segment ready before it is
+ * needed
  *
  * Words: an appended entry is *accepted*; after wal_sync it is *durable* on this disk; whoever owns
  * consensus calls wal_commit and it is *committed*. Cursors see committed entries only.
  *
  * A failed write or fdatasync poisons the writer: every later call answers WH_EPOISON. A full disk
- * is noticed in wal_prepare, never in wal_append: wal_append answers WH_EAGAIN while no segment with
- * room is ready. */
+ * is noticed in wal_prepare, never in wal_append: wal_append answers WH_EAGAIN while no segment
+ * with room is ready. */
 #ifndef WH_WAL_WAL_H
 #define WH_WAL_WAL_H
 
@@ -24,7 +25,7 @@
 #include <sys/uio.h>
 
 enum wal_type {
-    WAL_EVENTS = 1,     /* one request's accepted records for one table, wal/batch.h */
+    WAL_EVENTS = 1, /* one request's accepted records for one table, wal/batch.h */
     WAL_NOOP = 2,
     WAL_MEMBERSHIP = 3,
     WAL_HARD_STATE = 4, /* Raft term and vote */
@@ -77,9 +78,9 @@ struct wal_recovery { /* what wal_open found, for the log line and for tests */
 
 struct wal_stats {
     uint64_t first_index, last_index, durable_index, commit_index;
-    uint64_t segments, bytes;   /* on disk, prepared ones included */
-    uint64_t free_bytes;        /* room left in the open and prepared segments */
-    uint64_t budget_bytes;      /* bytes_max */
+    uint64_t segments, bytes; /* on disk, prepared ones included */
+    uint64_t free_bytes;      /* room left in the open and prepared segments */
+    uint64_t budget_bytes;    /* bytes_max */
 };
 
 struct wal;
@@ -90,15 +91,18 @@ struct wal_cursor;
  * -EWOULDBLOCK another process has the lock; -errno. */
 int wal_open(struct wal **out, const struct io *io, const struct wal_options *options,
              struct wal_recovery *report, struct err *e) WH_MUST_CHECK;
-/* Stops without syncing what was only appended. */
+/* Stops without syncing what was only appended; writes a last sync mark when all is durable
+ * (blocks: pwritev, fdatasync). Every cursor must be closed before. NULL is fine. */
 void wal_close(struct wal *w);
 
 /* Writer thread only. Copies the entry into the open group; when the group is full it is written
- * (not synced). WH_EAGAIN: no room and no prepared segment, nothing was taken; WH_ELIMIT: payload over
- * LIMIT_WAL_PAYLOAD_BYTES; WH_EPOISON. */
+ * (not synced). WH_EAGAIN: no room and no prepared segment, nothing was taken; WH_ELIMIT: payload
+ * over LIMIT_WAL_PAYLOAD_BYTES; WH_EPOISON. */
 int wal_append(struct wal *w, const struct wal_entry *entry) WH_MUST_CHECK;
 /* Writer thread only. Write the open group and make everything appended durable. Blocks: pwritev,
- * fdatasync. Any failure poisons. */
+ * fdatasync. Any failure poisons. With nothing appended since the last call it writes a sync mark,
+ * once: call it when the log goes idle, so that damage to the last acknowledged group can be told
+ * from a torn tail (doc/wal-format.md, Sync marks). */
 int wal_sync(struct wal *w, struct err *e) WH_MUST_CHECK;
 /* Everything up to index is committed: readers may see it. index ≤ durable. Writer thread only. */
 void wal_commit(struct wal *w, uint64_t index);
@@ -111,7 +115,8 @@ void wal_stats_get(struct wal *w, struct wal_stats *out);
 bool wal_has_room(const struct wal *w, uint64_t n);
 
 /* Housekeeping thread. Make the next segment ready if none is (allocates, zero-fills, syncs:
- * blocks for long). 0 also when nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again. */
+ * blocks for long). 0 also when nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again.
+ */
 int wal_prepare(struct wal *w, struct err *e) WH_MUST_CHECK;
 /* Housekeeping thread. Delete sealed segments all of whose entries are below index and whose newest
  * entry is older than before_ns. Segments under an open cursor stay until it leaves. Returns how
@@ -124,10 +129,15 @@ void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min);
  * first retained entry. WH_ENOTFOUND: from_index was trimmed. */
 int wal_cursor_open(struct wal_cursor **out, struct wal *w, uint64_t from_index,
                     struct err *e) WH_MUST_CHECK;
-/* 0 and *view; WH_EEND at the commit mark (call again later); WH_ECORRUPT: this entry fails its checks
- * (also when the page vanished under the mapping). Never blocks but on a page fault. */
+/* 0 and *view; WH_EEND at the commit mark (call again later); WH_ECORRUPT: this entry fails its
+ * checks (also when the page vanished under the mapping). Never blocks but on a page fault. */
 int wal_cursor_next(struct wal_cursor *c, struct wal_view *view, struct err *e) WH_MUST_CHECK;
-/* Continue at index (forward or backward). */
+/* After using a view: 0 when its bytes were there all the time; WH_ECORRUPT when a page of its
+ * segment vanished after wal_cursor_next had checked it, so that what was read may have been zeros.
+ * To be asked before acting on what cannot be taken back. */
+int wal_cursor_check(const struct wal_cursor *c, struct err *e) WH_MUST_CHECK;
+/* Continue at index (forward or backward). WH_ENOTFOUND: trimmed. An index that does not exist yet
+ * is fine. After WH_ECORRUPT a reader that can do without the entry may seek beyond it. */
 int wal_cursor_seek(struct wal_cursor *c, uint64_t index, struct err *e) WH_MUST_CHECK;
 void wal_cursor_close(struct wal_cursor *c);
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log on real files: what wal.h promises when nothing goes wrong, and its limits. */
+#include "tests/lib/tap.h"
+#include "tests/lib/tmpdir.h"
+#include "wal/wal.h"
+
+#include "base/limits.h"
+#include "wal/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SEG_BYTES (64 * KIB)
+
+static struct wal_options options(const char *path)
+{
+    return (struct wal_options){.path = path, .segment_size_bytes = SEG_BYTES};
+}
+
+static int append(struct wal *w, uint64_t index, size_t payload_len)
+{
+    char *p = malloc(payload_len + 1);
+    struct iovec parts[2];
+    struct wal_entry en = {
+        .type = WAL_CONTROL, .index = index, .term = 1, .time_ns = 1000 + index, .parts = parts};
+    int rc;
+
+    memset(p, (int)('a' + index % 26), payload_len);
+    parts[0] = (struct iovec){p, payload_len / 3};
+    parts[1] = (struct iovec){p + payload_len / 3, payload_len - payload_len / 3};
+    en.part_count = 2;
+    rc = wal_append(w, &en);
+    free(p);
+    return rc;
+}
+
+/* wal_open that shows why not. */
+static int open_log(struct wal **w, const struct wal_options *o, struct wal_recovery *rep)
+{
+    struct err e = {0};
+    int rc = wal_open(w, io_posix(), o, rep, &e);
+
+    if (rc != 0)
+        printf("# wal_open: %s\n", e.text);
+    return rc;
+}
+
+static bool payload_right(const struct wal_view *v, size_t len)
+{
+    if (v->payload.len != len)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (v->payload.ptr[i] != (char)('a' + v->index % 26))
+            return false;
+    return true;
+}
+
+/* Count the entries that a fresh cursor sees; -1 when one is wrong. */
+static int64_t count_entries(struct wal *w, uint64_t from, size_t (*len_of)(uint64_t))
+{
+    struct wal_cursor *c;
+    struct wal_view v;
+    struct err e;
+    int64_t n = 0;
+    uint64_t want = from;
+    int rc;
+
+    if (wal_cursor_open(&c, w, from, &e) != 0) {
+        printf("# %s\n", e.text);
+        return -1;
+    }
+    while ((rc = wal_cursor_next(c, &v, &e)) == 0) {
+        if ((want != 0 && v.index != want) || !payload_right(&v, len_of(v.index)))
+            break;
+        want = v.index + 1;
+        n++;
+    }
+    if (rc != WH_EEND)
+        printf("# rc %d after %" PRId64 ": %s\n", rc, n, e.text);
+    wal_cursor_close(c);
+    return rc == WH_EEND ? n : -1;
+}
+
+static size_t len_mixed(uint64_t index)
+{
+    return (size_t)(index * 37 % 3000);
+}
+
+static void test_round_trip(void)
+{
+    char *dir = tmpdir_make();
+    struct wal_options o = options(dir);
+    struct wal_recovery rep;
+    struct wal_stats st;
+    struct wal *w;
+    struct err e;
+    bool fine = true;
+
+    ok(open_log(&w, &o, &rep) == 0 && rep.created && rep.last_index == 0,
+       "an empty folder becomes a log");
+    ok(count_entries(w, 0, len_mixed) == 0, "nothing to read in it");
+    for (uint64_t i = 1; i <= 300 && fine; i++) {
+        int rc = append(w, i, len_mixed(i));
+        if (rc == WH_EAGAIN) {
+            fine = wal_prepare(w, &e) == 0;
+            rc = append(w, i, len_mixed(i));
+        }
+        fine = fine && rc == 0 && (i % 7 != 0 || wal_sync(w, &e) == 0);
+    }
+    ok(fine && wal_sync(w, &e) == 0, "300 entries over several segments");
+    is_u64(wal_durable_index(w), 300, "all durable");
+    ok(count_entries(w, 1, len_mixed) == 0, "not committed: not seen");
+    wal_commit(w, 150);
+    ok(count_entries(w, 1, len_mixed) == 150, "seen up to the commit mark");
+    wal_commit(w, 300);
+    ok(count_entries(w, 1, len_mixed) == 300, "then all");
+    ok(count_entries(w, 222, len_mixed) == 79, "from the middle");
+    wal_stats_get(w, &st);
+    ok(st.segments >= 5 && st.last_index == 300 && st.first_index == 1, "stats");
+    wal_close(w);
+
+    ok(open_log(&w, &o, &rep) == 0 && rep.last_index == 300 && rep.torn_bytes == 0 &&
+           rep.first_index == 1 && rep.last_term == 1,
+       "opened again");
+    wal_commit(w, 300);
+    ok(count_entries(w, 1, len_mixed) == 300, "all there");
+    ok(append(w, 301, 10) == 0 && wal_sync(w, &e) == 0, "goes on");
+    wal_close(w);
+    o.read_only = true;
+    ok(open_log(&w, &o, &rep) == 0 && wal_commit_index(w) == 301, "read only");
+    ok(count_entries(w, 1, len_mixed) == -1 && count_entries(w, 1, len_mixed) == -1,
+       "an entry of another length is noticed by this test");
+    wal_close(w);
+    tmpdir_remove(dir);
+}
+
+int main(void)
+{
+    test_round_trip();
+    return tap_done();
+}

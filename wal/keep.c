@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The housekeeper's half: the next segment made ready, old ones deleted, the budget.
+ *
+ * A segment is made under a temporary name, filled and synced, and only then gets its own name: a
+ * file that is called seg-… is complete, so one that is not has been damaged. */
+#include "base/log.h"
+#include "base/magic.h"
+#include "io/clock.h"
+#include "wal/wal_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define FILL_BYTES MIB
+
+/* Zeros over the whole file: an allocated but unwritten extent would cost a journal commit at each
+ * first write, in the middle of wal_sync. */
+static int fill(const struct io *io, int fd, const char *head_page, uint64_t size)
+{
+    static const char zeros[FILL_BYTES];
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)head_page, .iov_len = WAL_HEAD_BYTES};
+    int rc = io->pwritev(io->ctx, fd, &iov, 1, 0);
+
+    for (uint64_t at = WAL_HEAD_BYTES; rc == 0 && at < size; at += iov.iov_len) {
+        iov.iov_base = (void *)(uintptr_t)zeros;
+        iov.iov_len = (size_t)(size - at < FILL_BYTES ? size - at : FILL_BYTES);
+        rc = io->pwritev(io->ctx, fd, &iov, 1, at);
+    }
+    return rc;
+}
+
+static int make_file(struct wal *w, struct wal_head *head, const char *tmp, const char *path,
+                     int *fd)
+{
+    const struct io *io = w->io;
+    char page[WAL_HEAD_BYTES];
+    int rc;
+
+    wal_head_put(page, head);
+    *fd = io->open(io->ctx, tmp, IO_WRITE | IO_CREATE | IO_TRUNC);
+    if (*fd < 0)
+        return *fd;
+    rc = io->fallocate(io->ctx, *fd, 0, head->segment_bytes);
+    if (rc == -EOPNOTSUPP)
+        rc = 0; /* a file system without it: writing the zeros finds out */
+    if (rc != 0 || (rc = fill(io, *fd, page, head->segment_bytes)) != 0 ||
+        (rc = io->fsync(io->ctx, *fd)) != 0 || (rc = io->rename(io->ctx, tmp, path)) != 0)
+        goto undo;
+    w->dir_dirty = true;
+    return 0;
+undo:
+    (void)io->close(io->ctx, *fd);  /* the file goes away */
+    (void)io->unlink(io->ctx, tmp); /* or is replaced the next time */
+    *fd = -1;
+    return rc;
+}
+
+static int sync_names(struct wal *w)
+{
+    int rc;
+
+    if (!w->dir_dirty)
+        return 0;
+    rc = w->io->sync_dir(w->io->ctx, w->path);
+    if (rc == 0)
+        w->dir_dirty = false;
+    return rc;
+}
+
+int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out, struct err *e)
+{
+    struct wal_head head = {.incarnation = w->incarnation,
+                            .number = number,
+                            .segment_bytes = w->segment_bytes,
+                            .footer_offset = wal_footer_offset(w->segment_bytes),
+                            .created_ns = io_realtime_ns()};
+    char tmp[WAL_PATH_CAP], path[WAL_PATH_CAP];
+    struct wal_segment *seg = NULL;
+    int rc, fd = -1;
+
+    memcpy(head.cluster_id, w->cluster_id, sizeof(head.cluster_id));
+    if ((rc = wal_path(w, WAL_TMP_NAME, tmp)) != 0 ||
+        (rc = wal_segment_path(w, number, path)) != 0 ||
+        (rc = w->io->random(w->io->ctx, &head.salt, sizeof(head.salt))) != 0)
+        return err_set_errno(e, rc, "cannot prepare a segment in %s", w->path);
+    if ((rc = make_file(w, &head, tmp, path, &fd)) != 0)
+        return err_set_errno(e, rc, "cannot prepare %s (%" PRIu64 " bytes)", path,
+                             head.segment_bytes);
+    seg = wal_segment_new(&head);
+    if (seg != NULL)
+        seg->sparse = calloc(seg->sparse_cap, sizeof(*seg->sparse));
+    rc = seg == NULL || seg->sparse == NULL ? -ENOMEM : sync_names(w);
+    if (rc != 0) {
+        /* The name may or may not be durable; the same number is made again over it. */
+        if (seg != NULL)
+            wal_segment_free(w, seg);
+        (void)w->io->close(w->io->ctx, fd);
+        (void)w->io->unlink(w->io->ctx, path);
+        return err_set_errno(e, rc, "cannot prepare %s", path);
+    }
+    seg->fd = fd;
+    *out = seg;
+    return 0;
+}
+
+uint64_t wal_spare_room(const struct wal_segment *seg)
+{
+    return seg->head.footer_offset - WAL_HEAD_BYTES - WAL_BLOCK_BYTES;
+}
+
+static int budget_check(struct wal *w, struct err *e)
+{
+    uint64_t bytes, bytes_max, free_min, free_bytes = 0;
+    int rc;
+
+    wal_lock(&w->lock);
+    bytes = w->bytes;
+    bytes_max = w->bytes_max;
+    free_min = w->free_bytes_min;
+    wal_unlock(&w->lock);
+    if (bytes_max > 0 && (bytes + w->segment_bytes > bytes_max))
+        return err_set(e, WH_EFULL,
+                       "the log in %s has %" PRIu64 " of %" PRIu64
+                       " bytes in use; it goes on when older segments are flushed and deleted",
+                       w->path, bytes, bytes_max);
+    if (free_min == 0)
+        return 0;
+    if ((rc = w->io->free_bytes(w->io->ctx, w->path, &free_bytes)) != 0)
+        return err_set_errno(e, rc, "cannot ask for the free space of %s", w->path);
+    if (free_bytes < w->segment_bytes || free_bytes - w->segment_bytes < free_min)
+        return err_set(e, -ENOSPC,
+                       "the file system of %s has %" PRIu64 " bytes left, %" PRIu64
+                       " must stay free; the log goes on when there is space",
+                       w->path, free_bytes, free_min);
+    return 0;
+}
+
+int wal_prepare(struct wal *w, struct err *e)
+{
+    struct wal_segment *seg;
+    size_t spare_count;
+    int rc;
+
+    CHECK_MAGIC(w, WAL_MAGIC);
+    must(!w->read_only);
+    wal_segments_sweep(w);
+    wal_lock(&w->lock);
+    spare_count = w->spare_count;
+    wal_unlock(&w->lock);
+    if (spare_count > 0)
+        return 0;
+    if ((rc = budget_check(w, e)) != 0)
+        return rc;
+    if ((rc = wal_segs_reserve(w)) != 0)
+        return err_set_errno(e, rc, "cannot prepare a segment in %s", w->path);
+    if ((rc = wal_segment_create(w, w->next_number, &seg, e)) != 0)
+        return rc;
+    w->next_number++;
+    wal_lock(&w->lock);
+    w->spare[w->spare_count++] = seg;
+    w->bytes += seg->head.segment_bytes;
+    atomic_store_explicit(&w->spare_free, wal_spare_room(seg), memory_order_relaxed);
+    wal_unlock(&w->lock);
+    return 0;
+}
+
+/* The oldest segment if it may go, marked as dying. */
+static struct wal_segment *trim_pick(struct wal *w, uint64_t index, uint64_t before_ns)
+{
+    struct wal_segment *seg = NULL;
+
+    wal_lock(&w->lock);
+    if (w->seg_count > 1) {
+        seg = w->segs[0];
+        if (seg->refs > 0 || seg->last_index >= index || seg->time_max_ns >= before_ns)
+            seg = NULL;
+        else
+            seg->dying = true;
+    }
+    wal_unlock(&w->lock);
+    return seg;
+}
+
+static void trim_drop(struct wal *w, struct wal_segment *seg)
+{
+    wal_lock(&w->map_lock); /* a cursor that just left may still be unmapping it */
+    wal_lock(&w->lock);
+    must(w->segs[0] == seg);
+    w->seg_count--;
+    memmove(w->segs, w->segs + 1, w->seg_count * sizeof(struct wal_segment *));
+    w->bytes -= seg->head.segment_bytes;
+    wal_unlock(&w->lock);
+    wal_segment_free(w, seg);
+    wal_unlock(&w->map_lock);
+}
+
+int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted, struct err *e)
+{
+    char path[WAL_PATH_CAP];
+    struct wal_segment *seg;
+    int rc;
+
+    CHECK_MAGIC(w, WAL_MAGIC);
+    must(!w->read_only);
+    *deleted = 0;
+    wal_segments_sweep(w);
+    /* A hole is how recovery knows a missing segment, and a crash may undo unlinks in any order:
+     * each must be durable before the next. */
+    while ((rc = sync_names(w)) == 0 && (seg = trim_pick(w, index, before_ns)) != NULL) {
+        rc = wal_segment_path(w, seg->head.number, path);
+        if (rc == 0)
+            rc = w->io->unlink(w->io->ctx, path);
+        if (rc != 0 && rc != -ENOENT) {
+            wal_lock(&w->lock);
+            seg->dying = false;
+            wal_unlock(&w->lock);
+            return err_set_errno(e, rc, "cannot delete %s; it stays in the log", path);
+        }
+        w->dir_dirty = true;
+        log_info("wal.trimmed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
+                 seg->head.number, seg->first_index, seg->last_index);
+        trim_drop(w, seg);
+        ++*deleted;
+    }
+    return rc == 0 ? 0 : err_set_errno(e, rc, "cannot sync the folder %s", w->path);
+}
+
+void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min)
+{
+    CHECK_MAGIC(w, WAL_MAGIC);
+    wal_lock(&w->lock);
+    w->bytes_max = bytes_max;
+    w->free_bytes_min = free_bytes_min;
+    wal_unlock(&w->lock);
+}
+
+void wal_stats_get(struct wal *w, struct wal_stats *out)
+{
+    CHECK_MAGIC(w, WAL_MAGIC);
+    wal_lock(&w->lock);
+    *out = (struct wal_stats){.first_index = w->segs[0]->first_index,
+                              .segments = w->seg_count + w->spare_count,
+                              .bytes = w->bytes,
+                              .budget_bytes = w->bytes_max};
+    if (w->segs[0]->dying && w->seg_count > 1)
+        out->first_index = w->segs[1]->first_index;
+    out->free_bytes = atomic_load_explicit(&w->active_free, memory_order_relaxed) +
+                      atomic_load_explicit(&w->spare_free, memory_order_relaxed);
+    wal_unlock(&w->lock);
+    out->last_index = atomic_load_explicit(&w->appended_index, memory_order_relaxed);
+    out->durable_index = wal_durable_index(w);
+    out->commit_index = wal_commit_index(w);
+}
+
+bool wal_has_room(const struct wal *w, uint64_t n)
+{
+    uint64_t here = atomic_load_explicit(&w->active_free, memory_order_relaxed);
+    uint64_t there = atomic_load_explicit(&w->spare_free, memory_order_relaxed);
+    uint64_t head = WAL_GROUP_HEAD_BYTES + WAL_ENTRY_HEAD_BYTES;
+
+    /* Entries do not span segments, and where n will be cut is not known here: what is left in the
+     * active one counts only if it holds everything. */
+    return n <= UINT64_MAX / 2 &&
+           (wal_block_align(n + head) <= here || wal_block_align(n + head) <= there);
+}
