@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log: numbered entries in fixed-size mapped segments; format in doc/wal-format.md.
  *
- *   writer thread   wal_append … wal_append, wal_sync     one pwritev and one fdatasync per group
- *   readers         wal_cursor_next                       straight from the mapping, up to the
- * commit mark housekeeping    wal_prepare, wal_trim                 next segment ready before it is
- * needed
+ *   writer thread   wal_append … wal_append, wal_sync  one pwritev and one fdatasync per group
+ *   readers         wal_cursor_next                    from the mapping, up to the commit mark
+ *   housekeeping    wal_prepare, wal_trim              next segment ready before it is needed
  *
  * Words: an appended entry is *accepted*; after wal_sync it is *durable* on this disk; whoever owns
  * consensus calls wal_commit and it is *committed*. Cursors see committed entries only.
