@@ -2,14 +2,15 @@
 /* HTTP/1.1 server: connections, parsing, limits, answers (architecture §4, http-api §1–§3).
  *
  *   accept ─► parse head ─► on_head (route, body limit) ─► body collected ─► on_request
- *                                                                              │ http_reply… now, or
- *   write ◄── answers in request order (pipelined ones are corked) ◄───────────┘ later, same loop
+ *                                                                              │ http_reply… now,
+ * or write ◄── answers in request order (pipelined ones are corked) ◄───────────┘ later, same loop
  *
  * One http_server per socket loop; all its callbacks run on that loop's thread, and all http_…
  * calls must be made there. A request object and everything it points to is valid until its reply
- * has been handed over (http_reply takes the answer's bytes by copy). If the client goes away first,
- * the request stays valid until replied and the reply is dropped: the handler needs no cancel path.
- * Requests of one connection are parsed ahead up to a bound, and answered strictly in order. */
+ * has been handed over (http_reply takes the answer's bytes by copy). If the client goes away
+ * first, the request stays valid until replied and the reply is dropped: the handler needs no
+ * cancel path. Requests of one connection are parsed ahead up to a bound, and answered strictly in
+ * order. */
 #ifndef WH_HTTP_HTTP_H
 #define WH_HTTP_HTTP_H
 
@@ -21,11 +22,17 @@
 #include <stdint.h>
 
 enum http_method {
-    HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER
 };
 
 struct http_field {
-    struct slice name; /* as sent; compare with http_field_is */
+    struct slice name;  /* as sent; compare with http_field_is */
     struct slice value; /* without surrounding white space */
 };
 
@@ -52,18 +59,20 @@ struct http_admit {
 
 struct http_handler {
     void *ctx;
-    /* The head is complete. Fill *admit and return 0; or answer at once with http_reply and return 1:
-     * a body that follows is drained (bounded) or the connection closed. */
+    /* The head is complete. Fill *admit (preset: LIMIT_OPS_BODY_BYTES) and return 0; or answer at
+     * once with http_reply and return 1: a body that follows is drained (bounded) or the connection
+     * closed. After 0 the request may still end without on_request (body refused, client gone), so
+     * `user` must not own anything yet. */
     int (*on_head)(void *ctx, struct http_request *r, struct http_admit *admit);
     /* The request is complete: reply now or later. */
     void (*on_request)(void *ctx, struct http_request *r);
 };
 
-struct http_options { /* reloadable: http_server_reconfigure */
+struct http_options {         /* reloadable: http_server_reconfigure */
     uint32_t connections_max; /* of this server (loop); further ones wait in the backlog */
     uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms;
-    bool cors_any;                       /* the allow-list has "*" */
-    const struct slice *cors_origins;    /* exact origins; owned by the caller until replaced */
+    bool cors_any;                    /* the allow-list has "*" */
+    const struct slice *cors_origins; /* exact origins; owned by the caller until replaced */
     uint32_t cors_origin_count;
 };
 
@@ -76,27 +85,27 @@ int http_server_new(struct http_server **out, struct event_base *base, const int
                     int listen_count, const struct http_handler *handler,
                     const struct http_options *options, struct err *e) WH_MUST_CHECK;
 void http_server_reconfigure(struct http_server *s, const struct http_options *options);
-/* Stop accepting; idle connections close now, busy ones after their last answer (Connection: close).
- * on_drained runs once none is left. */
+/* Stop accepting; idle connections close now, busy ones after their last answer (Connection:
+ * close). on_drained runs once none is left. */
 void http_server_drain(struct http_server *s, void (*on_drained)(void *), void *arg);
 void http_server_free(struct http_server *s); /* closes what is left */
 uint32_t http_server_connections(const struct http_server *s);
 
-/* Open a TCP listener: address is "127.0.0.1", "::1", "0.0.0.0", "::" or a host name; port 0 takes a free
- * one. *port_out gets the port. Returns through *fd. Any thread. */
+/* Open a TCP listener: address is "127.0.0.1", "::1", "0.0.0.0", "::" or a host name; port 0 takes
+ * a free one. *port_out gets the port. Returns through *fd. Any thread. */
 int http_listen(const char *address, uint16_t port, int *fd, uint16_t *port_out,
                 struct err *e) WH_MUST_CHECK;
 
 struct http_reply {
     int status;
     const char *content_type; /* static text; NULL for none */
-    struct slice extra;       /* further header lines, each ended by CRLF, as bytes; usually empty */
+    struct slice extra; /* further header lines, each ended by CRLF, as bytes; usually empty */
     struct slice body;
-    int retry_after_s;        /* Retry-After when > 0 */
+    int retry_after_s; /* Retry-After when > 0 */
     bool close;
 };
-/* Hand over the answer, exactly once per request; the request object is gone afterwards. HEAD gets the
- * head of the GET's answer. Date, Content-Length, X-Request-ID, CORS and (for ≥ 400)
+/* Hand over the answer, exactly once per request; the request object is gone afterwards. HEAD gets
+ * the head of the GET's answer. Date, Content-Length, X-Request-ID, CORS and (for ≥ 400)
  * X-Content-Type-Options are added here. */
 void http_reply(struct http_request *r, const struct http_reply *reply);
 /* {"error":"<text>"} with the text escaped. */
@@ -104,6 +113,7 @@ void http_reply_error(struct http_request *r, int status, struct slice text, int
 /* 200 application/json from constant text: the fast path, no formatting. */
 void http_reply_json_const(struct http_request *r, struct slice body);
 
+bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
 struct slice http_field_get(const struct http_request *r, const char *lower_name);
 /* Find key in an application/x-www-form-urlencoded query string and percent-decode its value into

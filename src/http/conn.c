@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of one connection: its events, its clocks, its end. */
+#include "http/priv.h"
+
+#include <event2/event.h>
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void list_remove(struct http_conn *c)
+{
+    struct http_list *l = &c->s->lists[c->wait];
+    *(c->prev != NULL ? &c->prev->next : &l->first) = c->next;
+    *(c->next != NULL ? &c->next->prev : &l->last) = c->prev;
+}
+
+static void list_append(struct http_conn *c, enum http_wait wait)
+{
+    struct http_list *l = &c->s->lists[wait];
+    c->wait = wait;
+    c->since_ms = c->s->now_ns / 1000000;
+    c->next = NULL;
+    c->prev = l->last;
+    *(l->last != NULL ? &l->last->next : &l->first) = c;
+    l->last = c;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_conn *c = arg;
+    (void)fd;
+    (void)what;
+    CHECK_MAGIC(c, HTTP_CONN_MAGIC);
+    http_server_clock(c->s);
+    if (!c->lingering) {
+        c->running = true;
+        http_recv_ready(c);
+        c->running = false;
+    } else {
+        /* The shared buffer is free here: nothing is parsed. */
+        ssize_t n = recv(c->fd, c->s->read, sizeof(c->s->read), 0);
+        c->lingered += n > 0 ? (uint64_t)n : 0;
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
+            c->lingered > HTTP_LINGER_BYTES)
+            http_conn_close(c);
+    }
+    http_conn_run(c);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_conn *c = arg;
+    (void)fd;
+    (void)what;
+    CHECK_MAGIC(c, HTTP_CONN_MAGIC);
+    http_server_clock(c->s);
+    http_conn_run(c);
+}
+
+struct http_conn *http_conn_new(struct http_server *s, int fd, const char *peer)
+{
+    size_t event_bytes = event_get_struct_event_size();
+    struct http_conn *c = s->free_conns;
+    if (c != NULL) {
+        s->free_conns = c->next;
+        s->free_conn_count--;
+    } else {
+        c = malloc(sizeof(*c) + 2 * event_bytes);
+        if (c == NULL)
+            return NULL;
+    }
+    *c = (struct http_conn){.magic = HTTP_CONN_MAGIC, .fd = fd, .s = s};
+    c->ev_read = (struct event *)(void *)((char *)c + sizeof(*c));
+    c->ev_write = (struct event *)(void *)((char *)c + sizeof(*c) + event_bytes);
+    (void)event_assign(c->ev_read, http_server_base(s), fd, EV_READ | EV_PERSIST, on_readable, c);
+    (void)event_assign(c->ev_write, http_server_base(s), fd, EV_WRITE | EV_PERSIST, on_writable, c);
+    c->peer_len = (uint8_t)strlen(peer);
+    must(c->peer_len < sizeof(c->peer));
+    memcpy(c->peer, peer, c->peer_len);
+    list_append(c, HTTP_WAIT_IDLE);
+    return c;
+}
+
+void http_conn_free(struct http_conn *c)
+{
+    struct http_server *s = c->s;
+    must(c->fd < 0 && c->first == NULL && !c->dirty && !c->running);
+    c->magic = 0;
+    if (s->freed || s->free_conn_count == HTTP_CONNS_KEPT) {
+        free(c);
+        return;
+    }
+    c->next = s->free_conns;
+    s->free_conns = c;
+    s->free_conn_count++;
+}
+
+void http_conn_unlink(struct http_conn *c, struct http_req *r)
+{
+    struct http_req *before = NULL;
+    for (struct http_req *at = c->first; at != r; at = at->next) {
+        must(at != NULL);
+        before = at;
+    }
+    *(before != NULL ? &before->next : &c->first) = r->next;
+    if (c->last == r)
+        c->last = before;
+    c->queued--;
+}
+
+void http_conn_abandon(struct http_conn *c)
+{
+    c->done = c->shut = true;
+    http_recv_stop(c);
+    struct http_req *next;
+    for (struct http_req *r = c->first; r != NULL; r = next) {
+        next = r->next;
+        if (r->dispatched && !r->replied)
+            continue; /* the handler's; http_reply drops it */
+        http_conn_unlink(c, r);
+        http_req_free(r);
+    }
+}
+
+static void events_set(struct http_conn *c, bool reading, bool writing)
+{
+    /* A failure to add leaves the connection to its clock. */
+    if (reading != c->reading)
+        (void)(reading ? event_add(c->ev_read, NULL) : event_del(c->ev_read));
+    if (writing != c->writing)
+        (void)(writing ? event_add(c->ev_write, NULL) : event_del(c->ev_write));
+    c->reading = reading;
+    c->writing = writing;
+}
+
+void http_conn_close(struct http_conn *c)
+{
+    CHECK_MAGIC(c, HTTP_CONN_MAGIC);
+    must(c->fd >= 0);
+    events_set(c, false, false);
+    list_remove(c);
+    (void)close(c->fd);
+    c->fd = -1;
+    http_conn_abandon(c);
+    http_server_closed_one(c->s);
+    http_server_run_soon(c->s, c); /* which frees it; somebody up the stack may still look at it */
+}
+
+bool http_conn_is_idle(const struct http_conn *c)
+{
+    return c->rx == HTTP_RX_HEAD && c->first == NULL && c->in_len == 0 && !c->lingering;
+}
+
+/* Our last answer is out. The client may still be sending; closing now would make the kernel send a
+ * reset, which can overtake the answer on its way to the client. */
+static void finish(struct http_conn *c)
+{
+    if (c->eof || shutdown(c->fd, SHUT_WR) != 0) {
+        http_conn_close(c);
+        return;
+    }
+    c->done = true;
+    c->lingering = true;
+}
+
+static enum http_wait wait_for(const struct http_conn *c)
+{
+    if (c->lingering)
+        return HTTP_WAIT_LINGER;
+    if (c->blocked)
+        return HTTP_WAIT_WRITE;
+    if (c->rx == HTTP_RX_LENGTH || c->rx == HTTP_RX_CHUNKED)
+        return HTTP_WAIT_BODY;
+    if (c->in_len > 0 && http_recv_wanted(c))
+        return HTTP_WAIT_HEAD;
+    return c->first == NULL ? HTTP_WAIT_IDLE : HTTP_WAIT_NONE;
+}
+
+/* Events and clock for the state the connection is in now. */
+static void settle(struct http_conn *c)
+{
+    bool over = c->rx == HTTP_RX_END && (c->first == NULL || c->done);
+    if (!c->lingering && (over || (c->s->draining && http_conn_is_idle(c))))
+        finish(c);
+    if (c->fd < 0)
+        return;
+    events_set(c, c->lingering || http_recv_wanted(c), c->blocked);
+    enum http_wait wait = wait_for(c);
+    if (wait == c->wait && !c->rewind)
+        return;
+    list_remove(c);
+    list_append(c, wait);
+    c->rx_mark = c->rx_bytes;
+    c->rewind = false;
+}
+
+void http_conn_run(struct http_conn *c)
+{
+    CHECK_MAGIC(c, HTTP_CONN_MAGIC);
+    must(!c->running);
+    c->running = true;
+    while (c->fd >= 0 && http_send_ready(c)) {
+        /* Answers made room in the queue: requests may wait in the kept input. */
+        size_t kept = c->in_len;
+        http_recv_kept(c);
+        if (c->in_len == kept)
+            break;
+    }
+    c->running = false;
+    if (c->fd >= 0)
+        settle(c);
+    if (c->fd < 0 && c->first == NULL && !c->dirty)
+        http_conn_free(c);
+}
+
+void http_conn_expired(struct http_conn *c)
+{
+    struct http_server *s = c->s;
+    switch (c->wait) {
+    case HTTP_WAIT_BODY:
+        if (c->rx_bytes - c->rx_mark >= HTTP_BODY_BYTES_PER_S * s->options.body_timeout_ms / 1000) {
+            c->rewind = true;
+            break;
+        }
+        /* fall through */
+    case HTTP_WAIT_HEAD:
+        http_recv_refuse(c, HTTP_REFUSE_TIMEOUT);
+        break;
+    case HTTP_WAIT_NONE:
+    case HTTP_WAIT_IDLE:
+    case HTTP_WAIT_WRITE:
+    case HTTP_WAIT_LINGER:
+    case HTTP_WAITS:
+        http_conn_close(c);
+        break;
+    }
+    http_conn_run(c);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers of one connection, in the order of their requests, as many as are ready in one call. */
+#include "http/priv.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* The answers that are ready at the front of the queue; returns how many pieces. */
+static int gather(const struct http_conn *c, struct iovec *iov)
+{
+    int count = 0;
+    if (c->done)
+        return 0;
+    for (struct http_req *r = c->first; r != NULL && count < HTTP_PIPELINE_MAX; r = r->next) {
+        if (r->out_len > r->out_sent)
+            iov[count++] = (struct iovec){r->out + r->out_sent, r->out_len - r->out_sent};
+        if (!r->replied || r->close)
+            break;
+    }
+    return count;
+}
+
+/* n bytes have gone out: requests that are answered completely leave the queue. */
+static void sent(struct http_conn *c, size_t n)
+{
+    while (c->first != NULL) {
+        struct http_req *r = c->first;
+        size_t left = r->out_len - r->out_sent, part = n < left ? n : left;
+        r->out_sent += part;
+        n -= part;
+        if (!r->replied || part < left)
+            break;
+        bool last = r->close;
+        http_conn_unlink(c, r);
+        http_req_free(r);
+        if (last) {
+            http_conn_abandon(c);
+            break;
+        }
+    }
+    must(n == 0);
+}
+
+bool http_send_ready(struct http_conn *c)
+{
+    struct iovec iov[HTTP_PIPELINE_MAX];
+    c->blocked = false;
+    while (c->fd >= 0) {
+        struct msghdr msg = {.msg_iov = iov};
+        msg.msg_iovlen = (size_t)gather(c, iov);
+        if (msg.msg_iovlen == 0)
+            break;
+        size_t total = 0;
+        for (size_t i = 0; i < msg.msg_iovlen; i++)
+            total += iov[i].iov_len;
+        ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == EAGAIN) {
+                c->blocked = true;
+                break;
+            }
+            http_conn_close(c);
+            break;
+        }
+        sent(c, (size_t)n);
+        if (c->wait == HTTP_WAIT_WRITE)
+            c->rewind = true;
+        if ((size_t)n < total) {
+            c->blocked = true;
+            break;
+        }
+    }
+    return c->fd >= 0;
+}

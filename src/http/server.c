@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Accepting, timers and the end of a server; with conn.c the only users of libevent here. */
+#include "http/priv.h"
+
+#include "base/log.h"
+#include "io/clock.h"
+
+#include <event2/event.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct http_loop {
+    struct event_base *base;
+    struct event *soon;   /* activated by hand: the dirty list */
+    struct event *tick;   /* clocks of connections, memory kept by the pool */
+    struct event *resume; /* accepting after a pause */
+    bool accepting, paused;
+    int listener_count;
+    struct event *listeners[];
+};
+
+void http_server_clock(struct http_server *s)
+{
+    s->now_ns = io_monotonic_ns();
+}
+
+struct event_base *http_server_base(struct http_server *s)
+{
+    return s->loop->base;
+}
+
+uint32_t http_server_connections(const struct http_server *s)
+{
+    return s->conn_count;
+}
+
+/* Listen only while there is room, so that further clients wait in the kernel's backlog. */
+static void accepting_set(struct http_server *s)
+{
+    struct http_loop *loop = s->loop;
+    bool want = !s->draining && !loop->paused && s->conn_count < s->options.connections_max;
+    if (want == loop->accepting)
+        return;
+    loop->accepting = want;
+    for (int i = 0; i < loop->listener_count; i++)
+        (void)(want ? event_add(loop->listeners[i], NULL) : event_del(loop->listeners[i]));
+}
+
+static void tick_arm(struct http_server *s)
+{
+    const struct http_options *o = &s->options;
+    uint64_t ms = o->idle_timeout_ms;
+    ms = o->header_timeout_ms < ms ? o->header_timeout_ms : ms;
+    ms = (o->body_timeout_ms < ms ? o->body_timeout_ms : ms) / 4;
+    ms = ms < 5 ? 5 : ms > 1000 ? 1000 : ms;
+    struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+    (void)event_add(s->loop->tick, &tv);
+}
+
+void http_server_run_soon(struct http_server *s, struct http_conn *c)
+{
+    if (c->dirty)
+        return;
+    c->dirty = true;
+    c->dirty_next = s->dirty;
+    s->dirty = c;
+    if (c->dirty_next == NULL)
+        event_active(s->loop->soon, EV_TIMEOUT, 0);
+}
+
+void http_server_closed_one(struct http_server *s)
+{
+    must(s->conn_count > 0);
+    s->conn_count--;
+    metric_add(s->m_connections, -1);
+    accepting_set(s);
+}
+
+static void shell_free(struct http_server *s)
+{
+    s->magic = 0;
+    free(s);
+}
+
+void http_server_request_back(struct http_server *s)
+{
+    must(s->handed_out > 0);
+    if (--s->handed_out > 0)
+        return;
+    if (s->freed)
+        shell_free(s);
+    else if (s->draining)
+        event_active(s->loop->soon, EV_TIMEOUT, 0); /* perhaps the last thing to wait for */
+}
+
+static void on_soon(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+    (void)fd;
+    (void)what;
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    http_server_clock(s);
+    while (s->dirty != NULL) {
+        struct http_conn *c = s->dirty;
+        s->dirty = c->dirty_next;
+        c->dirty = false;
+        http_conn_run(c);
+    }
+    if (s->draining && !s->drained_said && s->conn_count == 0 && s->handed_out == 0) {
+        s->drained_said = true;
+        if (s->on_drained != NULL)
+            s->on_drained(s->drained_arg); /* may free s */
+    }
+}
+
+static uint64_t patience_ms(const struct http_server *s, enum http_wait wait)
+{
+    switch (wait) {
+    case HTTP_WAIT_IDLE:
+        return s->options.idle_timeout_ms;
+    case HTTP_WAIT_HEAD:
+        return s->options.header_timeout_ms;
+    case HTTP_WAIT_BODY:
+    case HTTP_WAIT_WRITE:
+        return s->options.body_timeout_ms;
+    case HTTP_WAIT_LINGER:
+        return HTTP_LINGER_MS;
+    case HTTP_WAIT_NONE:
+    case HTTP_WAITS:
+        break;
+    }
+    return UINT64_MAX;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+    (void)fd;
+    (void)what;
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    http_server_clock(s);
+    uint64_t now_ms = s->now_ns / 1000000;
+    for (enum http_wait wait = HTTP_WAIT_IDLE; wait < HTTP_WAITS; wait++) {
+        struct http_conn *c;
+        while ((c = s->lists[wait].first) != NULL && now_ms - c->since_ms >= patience_ms(s, wait)) {
+            http_conn_expired(c);
+            must(s->lists[wait].first != c || c->since_ms == now_ms);
+            if (s->lists[wait].first == c)
+                break; /* it has made progress, and is the only one here */
+        }
+    }
+    bool kept = http_pool_trim(&s->pool);
+    if (s->conn_count > 0 || kept)
+        tick_arm(s);
+}
+
+int http_server_take_fd(struct http_server *s, int fd, const char *peer)
+{
+    struct http_conn *c = http_conn_new(s, fd, peer);
+    if (c == NULL) {
+        (void)close(fd);
+        return -ENOMEM;
+    }
+    s->conn_count++;
+    metric_add(s->m_connections, 1);
+    if (!event_pending(s->loop->tick, EV_TIMEOUT, NULL))
+        tick_arm(s);
+    http_conn_run(c);
+    return 0;
+}
+
+static void peer_text(const struct sockaddr_storage *ss, char out[HTTP_PEER_CAP])
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    if (ss->ss_family == AF_INET6) {
+        struct sockaddr_in6 a;
+        memcpy(&a, ss, sizeof(a));
+        /* A dual-stack listener shows IPv4 clients as ::ffff:a.b.c.d; show what they are. */
+        if (IN6_IS_ADDR_V4MAPPED(&a.sin6_addr)) {
+            (void)inet_ntop(AF_INET, &a.sin6_addr.s6_addr[12], host, sizeof(host));
+            (void)snprintf(out, HTTP_PEER_CAP, "%s:%u", host, ntohs(a.sin6_port));
+            return;
+        }
+        (void)inet_ntop(AF_INET6, &a.sin6_addr, host, sizeof(host));
+        (void)snprintf(out, HTTP_PEER_CAP, "[%s]:%u", host, ntohs(a.sin6_port));
+    } else if (ss->ss_family == AF_INET) {
+        struct sockaddr_in a;
+        memcpy(&a, ss, sizeof(a));
+        (void)inet_ntop(AF_INET, &a.sin_addr, host, sizeof(host));
+        (void)snprintf(out, HTTP_PEER_CAP, "%s:%u", host, ntohs(a.sin_port));
+    } else {
+        (void)snprintf(out, HTTP_PEER_CAP, "local");
+    }
+}
+
+/* Descriptors or memory ran out: a listener that stays readable would spin the loop. */
+static void accept_pause(struct http_server *s, int cause)
+{
+    static struct log_limit limit = LOG_LIMIT(10);
+    uint64_t dropped;
+    struct timeval tv = {0, HTTP_ACCEPT_PAUSE_MS * 1000};
+    if (log_limit_pass(&limit, &dropped))
+        log_warn("http.accept_paused",
+                 "cause=\"%s\" connections=%" PRIu32 " retry_ms=%d repeated=%" PRIu64
+                 " hint=\"raise the limit of open files (LimitNOFILE)\"",
+                 err_text(-cause), s->conn_count, HTTP_ACCEPT_PAUSE_MS, dropped);
+    s->loop->paused = true;
+    accepting_set(s);
+    (void)event_add(s->loop->resume, &tv);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+    (void)fd;
+    (void)what;
+    s->loop->paused = false;
+    accepting_set(s);
+}
+
+static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+    (void)what;
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    http_server_clock(s);
+    for (int i = 0; i < HTTP_ACCEPTS_PER_WAKE && s->loop->accepting; i++) {
+        struct sockaddr_storage ss = {0};
+        socklen_t len = sizeof(ss);
+        char peer[HTTP_PEER_CAP];
+        int one = 1;
+        int fd = accept4(listen_fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EAGAIN)
+                return; /* another loop was faster */
+            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+                accept_pause(s, errno);
+                return;
+            }
+            continue; /* ECONNABORTED and the like concern that client only */
+        }
+        /* Answers are written whole: waiting to fill a packet would only delay them. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        peer_text(&ss, peer);
+        if (http_server_take_fd(s, fd, peer) != 0) {
+            accept_pause(s, ENOMEM);
+            return;
+        }
+        accepting_set(s);
+    }
+}
+
+static void loop_free(struct http_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    struct event *own[] = {loop->soon, loop->tick, loop->resume};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (own[i] != NULL)
+            event_free(own[i]);
+    for (int i = 0; i < loop->listener_count; i++)
+        if (loop->listeners[i] != NULL)
+            event_free(loop->listeners[i]);
+    free(loop);
+}
+
+static struct http_loop *loop_new(struct http_server *s, struct event_base *base,
+                                  const int *listen_fds, int listen_count)
+{
+    struct http_loop *loop =
+        calloc(1, sizeof(*loop) + (size_t)listen_count * sizeof(loop->listeners[0]));
+    if (loop == NULL)
+        return NULL;
+    loop->base = base;
+    loop->listener_count = listen_count;
+    loop->soon = event_new(base, -1, 0, on_soon, s);
+    loop->tick = event_new(base, -1, 0, on_tick, s);
+    loop->resume = event_new(base, -1, 0, on_resume, s);
+    bool fine = loop->soon != NULL && loop->tick != NULL && loop->resume != NULL;
+    for (int i = 0; i < listen_count; i++) {
+        loop->listeners[i] = event_new(base, listen_fds[i], EV_READ | EV_PERSIST, on_accept, s);
+        fine = fine && loop->listeners[i] != NULL;
+    }
+    if (fine)
+        return loop;
+    loop_free(loop);
+    return NULL;
+}
+
+static void metrics_new(struct http_server *s)
+{
+    s->m_connections =
+        metric_new(METRIC_GAUGE, "wavehouse_http_connections", "Open client connections.", NULL);
+    for (int why = 0; why < HTTP_REFUSALS; why++)
+        s->m_refused[why] =
+            metric_new(METRIC_COUNTER, "wavehouse_http_bad_requests_total",
+                       "Requests refused before they reached a handler.", "reason=\"%s\"",
+                       http_refusal_info((enum http_refusal)why)->reason);
+}
+
+int http_server_new(struct http_server **out, struct event_base *base, const int *listen_fds,
+                    int listen_count, const struct http_handler *handler,
+                    const struct http_options *options, struct err *e)
+{
+    must(handler->on_head != NULL && handler->on_request != NULL && listen_count >= 0);
+    struct http_server *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return err_set(e, -ENOMEM, "no memory for an HTTP server");
+    s->magic = HTTP_SERVER_MAGIC;
+    s->handler = *handler;
+    s->options = *options;
+    http_pool_init(&s->pool);
+    int rc = io_random(&s->id_seed, sizeof(s->id_seed));
+    if (rc != 0) {
+        free(s);
+        return err_set_errno(e, rc, "cannot read the system's random numbers");
+    }
+    s->loop = loop_new(s, base, listen_fds, listen_count);
+    if (s->loop == NULL) {
+        free(s);
+        return err_set(e, -ENOMEM, "no memory for the events of an HTTP server");
+    }
+    metrics_new(s);
+    http_server_clock(s);
+    accepting_set(s);
+    *out = s;
+    return 0;
+}
+
+void http_server_reconfigure(struct http_server *s, const struct http_options *options)
+{
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    s->options = *options;
+    accepting_set(s);
+    if (s->conn_count > 0)
+        tick_arm(s);
+}
+
+void http_server_drain(struct http_server *s, void (*on_drained)(void *), void *arg)
+{
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    s->draining = true;
+    s->on_drained = on_drained;
+    s->drained_arg = arg;
+    accepting_set(s);
+    struct http_conn *next;
+    for (struct http_conn *c = s->lists[HTTP_WAIT_IDLE].first; c != NULL; c = next) {
+        next = c->next;
+        if (http_conn_is_idle(c))
+            http_conn_close(c);
+    }
+    event_active(s->loop->soon, EV_TIMEOUT, 0);
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (s == NULL)
+        return;
+    CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
+    s->draining = true;
+    for (int wait = 0; wait < HTTP_WAITS; wait++)
+        while (s->lists[wait].first != NULL)
+            http_conn_close(s->lists[wait].first);
+    s->freed = true; /* from here on nothing goes back to a free list */
+    while (s->dirty != NULL) {
+        struct http_conn *c = s->dirty;
+        s->dirty = c->dirty_next;
+        c->dirty = false;
+        if (c->first == NULL)
+            http_conn_free(c);
+    }
+    loop_free(s->loop);
+    s->loop = NULL;
+    http_req_pool_free(s);
+    while (s->free_conns != NULL) {
+        struct http_conn *c = s->free_conns;
+        s->free_conns = c->next;
+        free(c);
+    }
+    while (s->gunzip_count > 0)
+        http_gunzip_free(s->gunzips[--s->gunzip_count]);
+    http_pool_fini(&s->pool);
+    if (s->handed_out == 0)
+        shell_free(s);
+}
