@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Column encoder: JSON records into a native block (clickhouse-native §6, http-api §7.3).
  *
- * A ch_block is made for one table and one set of columns; rows are added one by one, values coerced
- * exactly as ClickHouse's own JSON reader does with input_format_null_as_default=1 and
+ * A ch_block is made for one table and one set of columns; rows are added one by one, values
+ * coerced exactly as ClickHouse's own JSON reader does with input_format_null_as_default=1 and
  * date_time_input_format=best_effort; then the columns are written out. A row that ClickHouse
- * would refuse is refused with its error number and leaves the block unchanged. Memory is kept between
- * blocks (ch_block_reset). One owner thread. */
+ * would refuse is refused with its error number and leaves the block unchanged. Memory is kept
+ * between blocks (ch_block_reset). One owner thread. */
 #ifndef WH_CLICKHOUSE_COLUMNS_H
 #define WH_CLICKHOUSE_COLUMNS_H
 
 #include "base/buf.h"
-#include "json/json.h"
 #include "schema/schema.h"
+#include "json/json.h"
 
 struct ch_block;
 
@@ -24,13 +24,13 @@ void ch_block_free(struct ch_block *b);
 void ch_block_reset(struct ch_block *b);
 
 struct ch_value_error {
-    int32_t code;     /* ClickHouse's number: 6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 130, 190, … */
+    int32_t code; /* ClickHouse's number: 6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 130, 190, … */
     char column[256]; /* whose value */
     char text[512];
 };
 
-/* Add one canonical record (an OBJECT). Keys outside the block's columns are an error 117. A column of
- * the block that the record omits, or gives null without being nullable, gets the type's default
+/* Add one canonical record (an OBJECT). Keys outside the block's columns are an error 117. A column
+ * of the block that the record omits, or gives null without being nullable, gets the type's default
  * (DEFAULT expressions are the caller's: it groups rows by columns present and not null, see
  * ch_row_columns). 0, WH_ESYNTAX (data error in *e; the block is as before), -ENOMEM. */
 int ch_block_add(struct ch_block *b, const struct json_doc *doc,
@@ -43,9 +43,9 @@ uint64_t ch_block_bytes(const struct ch_block *b); /* of column data so far */
  * ch_insert.write_columns is the block itself. */
 int ch_block_write(void *block, bool custom_byte, struct buf *out);
 
-/* Which columns a record fills: sets bit ordinal in bits (schema column_count bits, words of 64) for
- * each key whose value must travel; a null for a non-nullable column with a default is left out, so
- * that ClickHouse evaluates the DEFAULT. WH_ESYNTAX when a key is no insertable column. */
+/* Which columns a record fills: sets bit ordinal in bits (schema column_count bits, words of 64)
+ * for each key whose value must travel; a null for a non-nullable column with a default is left
+ * out, so that ClickHouse evaluates the DEFAULT. WH_ESYNTAX when a key is no insertable column. */
 int ch_row_columns(const struct schema_table *table, const struct json_doc *doc, uint64_t *bits,
                    struct ch_value_error *e) WH_MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ClickHouse over HTTP, with libcurl (used in http_client.c only): schema discovery, and JSONEachRow
- * inserts for types outside the native encoder (clickhouse-native §13). Blocking, one owner thread. */
+/* ClickHouse over HTTP, with libcurl (used in http_client.c only): schema discovery, and
+ * JSONEachRow inserts for types outside the native encoder (clickhouse-native §13). Blocking, one
+ * owner thread. */
 #ifndef WH_CLICKHOUSE_HTTP_CLIENT_H
 #define WH_CLICKHOUSE_HTTP_CLIENT_H
 
@@ -12,11 +13,11 @@ struct ch_http *ch_http_new(const struct ch_options *options);
 void ch_http_free(struct ch_http *c);
 
 struct ch_http_request {
-    struct slice sql;       /* sent in the URL when body is not empty, else as the body */
-    struct slice body;      /* rows of an INSERT */
-    const char *settings;   /* "&a=1&b=2", already URL-encoded, or NULL */
+    struct slice sql;     /* sent in the URL when body is not empty, else as the body */
+    struct slice body;    /* rows of an INSERT */
+    const char *settings; /* "&a=1&b=2", already URL-encoded, or NULL */
     uint64_t timeout_ms;
-    size_t response_max;    /* longer answers fail with CH_UNAVAILABLE and a text */
+    size_t response_max; /* longer answers fail with CH_UNAVAILABLE and a text */
 };
 /* The answer's body is appended to out. Sends wait_end_of_query=1 with INSERTs. Blocks. Tries the
  * endpoints in order while nothing was sent. */

@@ -2,8 +2,8 @@
 /* ClickHouse native TCP client: what an inserter needs (clickhouse-native §0–§9).
  *
  * One connection, one request at a time, blocking with a deadline, one owner thread at a time.
- * Revision 54460 is advertised; everything from 54412 (18.16) on is spoken. After an exception in an
- * INSERT the connection is closed; ch_native_insert opens it again when needed. */
+ * Revision 54460 is advertised; everything from 54412 (18.16) on is spoken. After an exception in
+ * an INSERT the connection is closed; ch_native_insert opens it again when needed. */
 #ifndef WH_CLICKHOUSE_NATIVE_H
 #define WH_CLICKHOUSE_NATIVE_H
 
@@ -19,12 +19,12 @@ enum ch_outcome {
     CH_OK,
     CH_UNAVAILABLE,  /* connect, network, overload, memory, keeper …: same block again, backoff */
     CH_UNKNOWN_FATE, /* cut after data was out: same block, same token again */
-    CH_TOO_MANY_PARTS, /* 252: long backoff */
+    CH_TOO_MANY_PARTS,   /* 252: long backoff */
     CH_SPLIT_PARTITIONS, /* 252 "Too many partitions for single INSERT block": split the block */
-    CH_SCHEMA,       /* table, column, setting unknown: refresh, retry once, then dead-letter */
-    CH_DATA,         /* the rows: bisect, dead-letter */
-    CH_CONFIG,       /* credentials, rights: stop, alarm, never dead-letter */
-    CH_BUG           /* our side: dead-letter after a few retries, alarm */
+    CH_SCHEMA,           /* table, column, setting unknown: refresh, retry once, then dead-letter */
+    CH_DATA,             /* the rows: bisect, dead-letter */
+    CH_CONFIG,           /* credentials, rights: stop, alarm, never dead-letter */
+    CH_BUG               /* our side: dead-letter after a few retries, alarm */
 };
 
 struct ch_error {
@@ -38,7 +38,7 @@ const char *ch_outcome_name(enum ch_outcome o); /* "unavailable", "data", … fo
 
 struct ch_endpoint {
     char host[256];
-    uint16_t port;      /* native */
+    uint16_t port; /* native */
     uint16_t http_port;
 };
 
@@ -48,7 +48,8 @@ struct ch_options {
     const char *database, *username, *password;
     bool compress_lz4;
     uint64_t connect_timeout_ms, io_timeout_ms;
-    uint32_t revision; /* 0: 54460; tests may advertise another */
+    uint32_t revision;         /* 0: 54460; tests may advertise an older one */
+    uint32_t lz4_acceleration; /* 0: the measured best (native.c) */
 };
 
 struct ch_native;
@@ -77,11 +78,11 @@ struct ch_insert {
     struct slice table;
     const struct slice *columns; /* names, in block order */
     uint32_t column_count;
-    const char *token;           /* insert_deduplication_token, or NULL; sent where the server knows it */
+    const char *token; /* insert_deduplication_token, or NULL; sent where the server knows it */
     uint64_t row_count;
     /* Write the block body (column name, type, [custom byte], data for every column, in order of
-     * `columns`) to out. `custom_byte`: revision ≥ 54454. Called once. Types of the sample are checked
-     * first against `types`; a difference is CH_SCHEMA. */
+     * `columns`) to out. `custom_byte`: revision ≥ 54454. Called once. Types of the sample are
+     * checked first against `types`; a difference is CH_SCHEMA. */
     const struct slice *types;
     int (*write_columns)(void *ctx, bool custom_byte, struct buf *out);
     void *ctx;
