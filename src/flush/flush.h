@@ -15,18 +15,17 @@
 #include "base/err.h"
 #include "clickhouse/native.h"
 #include "cluster/commit.h"
-#include "io/io.h"
 #include "schema/schema.h"
 #include "store/store.h"
 #include "wal/wal.h"
 
-#define FLUSH_SENDERS_MAX 4 /* an insert keeps about one core of ours and one of ClickHouse busy \
-                             */
+#define FLUSH_SENDERS_MAX                                                  \
+    4 /* an insert keeps about one core of ours and one of ClickHouse busy \
+       */
 
 struct flush;
 
 struct flush_options {
-    const struct io *io;
     struct wal *wal;
     struct commit_log *commit;
     struct store *store;

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flush/build.h"
+
+#include "base/limits.h"
+#include "base/magic.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Unknown field, in the absence of a better number for a record that is not what it was. */
+#define CODE_INCORRECT_DATA 117
+
+void flush_build_init(struct flush_build *b)
+{
+    memset(b, 0, sizeof(*b));
+    buf_init(&b->body, SIZE_MAX);
+}
+
+static void group_free(struct flush_group *g)
+{
+    ch_block_free(g->block);
+    schema_catalog_unref(g->catalog);
+    free(g->bits);
+    free(g->names);
+    flush_rows_fini(&g->rows);
+    memset(g, 0, sizeof(*g));
+}
+
+void flush_build_fini(struct flush_build *b)
+{
+    for (uint32_t i = 0; i < FLUSH_GROUPS_MAX; i++)
+        group_free(&b->slots[i]);
+    json_reader_free(b->reader);
+    flush_rows_fini(&b->rest);
+    free(b->bits);
+    buf_fini(&b->body);
+    flush_build_init(b);
+}
+
+/* ---- groups ---- */
+
+static bool group_is(const struct flush_group *g, const struct schema_table *table,
+                     const uint64_t *bits)
+{
+    return g->bits != NULL && g->table == table &&
+           memcmp(g->bits, bits, g->word_count * sizeof(*bits)) == 0;
+}
+
+/* Make slot g a group of these columns. */
+static int group_make(struct flush_group *g, const struct flush_source *src, const uint64_t *bits,
+                      uint32_t word_count)
+{
+    uint32_t n = 0, cap = 0;
+    for (uint32_t i = 0; i < word_count; i++)
+        cap += (uint32_t)__builtin_popcountll(bits[i]);
+    group_free(g);
+    uint32_t *ordinals = calloc(cap + 1, sizeof(*ordinals));
+    g->bits = malloc(word_count * sizeof(*bits));
+    g->names = calloc(2 * (size_t)cap + 1, sizeof(*g->names));
+    if (ordinals == NULL || g->bits == NULL || g->names == NULL) {
+        free(ordinals);
+        return -ENOMEM;
+    }
+    memcpy(g->bits, bits, word_count * sizeof(*bits));
+    g->word_count = word_count;
+    g->types = g->names + cap;
+    for (uint32_t c = 0; c < src->table->column_count; c++)
+        if (bits[c / 64] >> (c % 64) & 1) {
+            ordinals[n] = c;
+            g->names[n] = src->table->columns[c].name;
+            g->types[n++] = src->table->columns[c].type->text;
+        }
+    g->column_count = n;
+    g->table = src->table;
+    g->catalog = schema_catalog_ref(src->catalog);
+    if (n == 0) { /* every column takes its DEFAULT: no block can say that, JSONEachRow can */
+        free(ordinals);
+        return 0;
+    }
+    g->block = ch_block_new(src->table, ordinals, n, schema_catalog_timezone(src->catalog));
+    free(ordinals);
+    return g->block == NULL ? -ENOMEM : 0;
+}
+
+static bool group_used(const struct flush_build *b, const struct flush_group *g)
+{
+    for (uint32_t i = 0; i < b->group_count; i++)
+        if (b->groups[i] == g)
+            return true;
+    return false;
+}
+
+/* A slot that this build does not use: one that already has these columns, else an empty one, else
+ * any. */
+static struct flush_group *slot_for(struct flush_build *b, const struct schema_table *table,
+                                    const uint64_t *bits)
+{
+    struct flush_group *best = NULL;
+    for (uint32_t i = 0; i < FLUSH_GROUPS_MAX; i++) {
+        struct flush_group *g = &b->slots[i];
+        if (group_used(b, g))
+            continue;
+        if (group_is(g, table, bits))
+            return g;
+        if (best == NULL || (best->bits != NULL && g->bits == NULL))
+            best = g;
+    }
+    return best;
+}
+
+/* The group for these columns; *out NULL: all slots are taken. */
+static int group_for(struct flush_build *b, const struct flush_source *src, const uint64_t *bits,
+                     uint32_t word_count, struct flush_group **out)
+{
+    for (uint32_t i = 0; i < b->group_count; i++)
+        if (group_is(b->groups[i], src->table, bits)) {
+            *out = b->groups[i];
+            return 0;
+        }
+    *out = NULL;
+    if (b->group_count == FLUSH_GROUPS_MAX)
+        return 0;
+    struct flush_group *g = slot_for(b, src->table, bits);
+    if (!group_is(g, src->table, bits)) {
+        int rc = group_make(g, src, bits, word_count);
+        if (rc != 0) {
+            group_free(g);
+            return rc;
+        }
+    }
+    if (g->block != NULL)
+        ch_block_reset(g->block);
+    flush_rows_reset(&g->rows);
+    b->groups[b->group_count++] = g;
+    *out = g;
+    return 0;
+}
+
+/* ---- rows ---- */
+
+struct pass { /* one walk over the range */
+    struct flush_build *b;
+    const struct flush_source *src;
+    struct flush_rows_walk walk;
+    struct flush_group *last; /* group of the row before: most often the next row's too */
+    uint32_t word_count;
+    int32_t filler; /* ordinal of a column to send for records that fill none, or -1 */
+    const struct flush_scan_entry *entry;
+};
+
+static bool bits_empty(const uint64_t *bits, uint32_t word_count)
+{
+    for (uint32_t i = 0; i < word_count; i++)
+        if (bits[i] != 0)
+            return false;
+    return true;
+}
+
+/* A block has at least one column. Without a DEFAULT, sending the type's default is the same as
+ * sending nothing. */
+static int32_t filler_of(const struct schema_table *t)
+{
+    for (uint32_t i = 0; i < t->column_count; i++)
+        if (t->columns[i].insertable && t->columns[i].default_kind == SCHEMA_DEFAULT_NONE)
+            return (int32_t)i;
+    return -1;
+}
+
+/* The part [*lo, *hi) of an entry's records that holds all wanted rows of it; false: none. */
+static bool wanted(const struct flush_rows_walk *walk, const struct flush_scan_entry *entry,
+                   uint32_t *lo, uint32_t *hi)
+{
+    const struct flush_rows *r = walk->rows;
+    uint32_t end = entry->row + entry->batch.count, at = walk->at;
+    while (at < r->range_count && r->ranges[at].hi <= entry->row)
+        at++;
+    if (at == r->range_count || r->ranges[at].lo >= end)
+        return false;
+    *lo = r->ranges[at].lo > entry->row ? r->ranges[at].lo - entry->row : 0;
+    while (at + 1 < r->range_count && r->ranges[at + 1].lo < end)
+        at++;
+    *hi = (r->ranges[at].hi < end ? r->ranges[at].hi : end) - entry->row;
+    return true;
+}
+
+static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text)
+{
+    struct wal_batch_record record = wal_batch_get(&p->entry->batch, ordinal);
+    return p->src->refuse(p->src->ctx, p->entry->row + ordinal, p->entry->index, ordinal, &record,
+                          code, text);
+}
+
+static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal)
+{
+    struct flush_build *b = p->b;
+    struct ch_value_error ve;
+    uint32_t row = p->entry->row + ordinal;
+    memset(b->bits, 0, p->word_count * sizeof(*b->bits));
+    int rc = ch_row_columns(p->src->table, doc, b->bits, &ve);
+    if (rc == 0 && p->filler >= 0 && bits_empty(b->bits, p->word_count))
+        b->bits[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
+    if (rc == 0 && (p->last == NULL || !group_is(p->last, p->src->table, b->bits)))
+        rc = group_for(b, p->src, b->bits, p->word_count, &p->last);
+    if (rc == 0 && p->last == NULL)
+        return flush_rows_append(&b->rest, row, row + 1);
+    if (rc == 0 && p->last->block != NULL)
+        rc = ch_block_add(p->last->block, doc, &ve);
+    if (rc == WH_ESYNTAX)
+        return refuse(p, ordinal, ve.code, slice_str(ve.text));
+    return rc != 0 ? rc : flush_rows_append(&p->last->rows, row, row + 1);
+}
+
+/* Encode the wanted records of one entry: one pass of the JSON reader over their part of the text.
+ */
+static int add_entry(struct pass *p, struct err *e)
+{
+    uint32_t lo, hi;
+    const struct wal_batch *batch = &p->entry->batch;
+    if (!wanted(&p->walk, p->entry, &lo, &hi))
+        return 0;
+    const char *start = wal_batch_get(batch, lo).text.ptr;
+    struct slice end = wal_batch_get(batch, hi - 1).text;
+    int rc =
+        json_reader_begin(p->b->reader, start, (size_t)(end.ptr + end.len - start), JSON_LINES);
+    for (uint32_t i = lo; i < hi && rc == 0; i++) {
+        struct json_doc doc;
+        rc = json_reader_next(p->b->reader, &doc);
+        if (rc == WH_EEND)
+            return err_set(e, WH_ECORRUPT, "log entry %llu has fewer lines than records",
+                           (unsigned long long)p->entry->index);
+        if (!flush_rows_walk_has(&p->walk, p->entry->row + i)) {
+            rc = rc == -ENOMEM ? rc : 0;
+            continue;
+        }
+        if (rc == WH_ESYNTAX || rc == WH_ELIMIT)
+            rc = refuse(p, i, CODE_INCORRECT_DATA, slice_str(json_reader_error(p->b->reader)));
+        else if (rc == 0)
+            rc = add_row(p, &doc, i);
+    }
+    return rc;
+}
+
+static int each_entry(const struct flush_source *src, struct pass *p,
+                      int (*each)(struct pass *p, struct err *e), struct err *e)
+{
+    struct flush_scan scan;
+    struct flush_scan_entry entry;
+    int rc = flush_scan_open(&scan, src->wal, src->table_name, src->first, src->last, e);
+    p->entry = &entry;
+    while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0)
+        rc = each(p, e);
+    flush_scan_close(&scan);
+    if (rc != WH_EEND)
+        return rc;
+    if (scan.row != src->row_count)
+        return err_set(e, WH_ECORRUPT,
+                       "log entries %llu to %llu hold %u rows of the table, the plan says %u",
+                       (unsigned long long)src->first, (unsigned long long)src->last, scan.row,
+                       src->row_count);
+    return 0;
+}
+
+int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
+                       const struct flush_rows *rows, struct err *e)
+{
+    uint32_t words = (src->table->column_count + 63) / 64;
+    if (b->reader == NULL)
+        b->reader = json_reader_new(LIMIT_WAL_ENTRY_BYTES + 64 * KIB);
+    if (words > b->bits_cap) {
+        free(b->bits);
+        b->bits = malloc(words * sizeof(*b->bits));
+        b->bits_cap = b->bits == NULL ? 0 : words;
+    }
+    if (b->reader == NULL || b->bits == NULL)
+        return err_set(e, -ENOMEM, "out of memory");
+    b->group_count = 0;
+    flush_rows_reset(&b->rest);
+    struct pass p = {.b = b,
+                     .src = src,
+                     .walk = {.rows = rows},
+                     .word_count = words,
+                     .filler = filler_of(src->table)};
+    return each_entry(src, &p, add_entry, e);
+}
+
+static int add_lines(struct pass *p, struct err *e)
+{
+    uint32_t lo, hi;
+    (void)e;
+    if (!wanted(&p->walk, p->entry, &lo, &hi))
+        return 0;
+    for (uint32_t i = lo; i < hi; i++) {
+        if (!flush_rows_walk_has(&p->walk, p->entry->row + i))
+            continue;
+        buf_put_slice(&p->b->body, wal_batch_get(&p->entry->batch, i).text);
+        buf_put_u8(&p->b->body, '\n');
+    }
+    return buf_ok(&p->b->body) ? 0 : -ENOMEM;
+}
+
+int flush_build_lines(struct flush_build *b, const struct flush_source *src,
+                      const struct flush_rows *rows, struct err *e)
+{
+    buf_reset(&b->body);
+    struct pass p = {.b = b, .src = src, .walk = {.rows = rows}};
+    return each_entry(src, &p, add_lines, e);
+}
+
+struct each_row {
+    struct pass pass; /* first: add_one gets at the rest through it */
+    int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                const struct wal_batch_record *record);
+    void *ctx;
+};
+
+static int add_one(struct pass *p, struct err *e)
+{
+    struct each_row *r = (struct each_row *)p;
+    uint32_t lo, hi;
+    int rc = 0;
+    (void)e;
+    if (!wanted(&p->walk, p->entry, &lo, &hi))
+        return 0;
+    for (uint32_t i = lo; i < hi && rc == 0; i++) {
+        if (!flush_rows_walk_has(&p->walk, p->entry->row + i))
+            continue;
+        struct wal_batch_record record = wal_batch_get(&p->entry->batch, i);
+        rc = r->each(r->ctx, p->entry->row + i, p->entry->index, i, &record);
+    }
+    return rc;
+}
+
+int flush_each_row(const struct flush_source *src, const struct flush_rows *rows,
+                   int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                               const struct wal_batch_record *record),
+                   void *ctx, struct err *e)
+{
+    struct each_row r = {.pass = {.src = src, .walk = {.rows = rows}}, .each = each, .ctx = ctx};
+    return each_entry(src, &r.pass, add_one, e);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From rows of the log to blocks: parse, group by the columns that a record fills, encode.
+ *
+ * Omitted columns must get their DEFAULT from ClickHouse, so rows with different columns travel in
+ * different INSERTs: a group. Groups stand in order of first appearance, rows in log order; both
+ * follow from the rows alone. More column sets than FLUSH_GROUPS_MAX are left for another pass.
+ * Blocks are kept between jobs for as long as their table's schema stays. One owner thread. */
+#ifndef WH_FLUSH_BUILD_H
+#define WH_FLUSH_BUILD_H
+
+#include "clickhouse/columns.h"
+#include "flush/rows.h"
+#include "flush/scan.h"
+
+#define FLUSH_GROUPS_MAX 16 /* blocks held at a time; each has a buffer per column */
+
+struct flush_group {
+    struct flush_rows rows;
+    struct ch_block *block;         /* NULL: no columns, or the slot was never used */
+    struct schema_catalog *catalog; /* the reference that keeps table alive */
+    const struct schema_table *table;
+    uint64_t *bits; /* columns, word_count words */
+    uint32_t word_count, column_count;
+    struct slice *names, *types; /* column_count each, in block order */
+};
+
+struct flush_build {
+    struct json_reader *reader;
+    struct flush_group slots[FLUSH_GROUPS_MAX];
+    struct flush_group *groups[FLUSH_GROUPS_MAX]; /* in order of first appearance */
+    uint32_t group_count;
+    struct flush_rows rest; /* rows of further column sets */
+    uint64_t *bits;
+    uint32_t bits_cap;
+    struct buf body; /* lines for JSONEachRow */
+};
+
+/* A row that the encoder refuses. The record is borrowed during the call. 0, or an error that ends
+ * the build and comes out of it. */
+typedef int flush_refuse_fn(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                            const struct wal_batch_record *record, int32_t code, struct slice text);
+
+struct flush_source {
+    struct wal *wal;
+    struct slice table_name;
+    uint64_t first, last; /* log indexes of the plan */
+    uint32_t row_count;   /* of the plan; another number found is WH_ECORRUPT */
+    struct schema_catalog *catalog;
+    const struct schema_table *table;
+    flush_refuse_fn *refuse;
+    void *ctx;
+};
+
+void flush_build_init(struct flush_build *b);
+/* Give all memory back (also after a time without work); b can be used on. */
+void flush_build_fini(struct flush_build *b);
+
+/* Native blocks of these rows in groups, or what is left over in rest. 0; WH_ECORRUPT, WH_ENOTFOUND
+ * (log), -ENOMEM; what refuse returned. */
+int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
+                       const struct flush_rows *rows, struct err *e) WH_MUST_CHECK;
+/* The lines of these rows in body, for tables that travel as JSONEachRow. */
+int flush_build_lines(struct flush_build *b, const struct flush_source *src,
+                      const struct flush_rows *rows, struct err *e) WH_MUST_CHECK;
+
+/* Call each for every one of these rows with its record. */
+int flush_each_row(const struct flush_source *src, const struct flush_rows *rows,
+                   int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                               const struct wal_batch_record *record),
+                   void *ctx, struct err *e) WH_MUST_CHECK;
+
+#endif

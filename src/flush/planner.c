@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The planner thread: reads the committed log into the ledger, cuts plans, hands jobs to senders,
+ * keeps positions and dead letters in the store (doc/flush.md).
+ *
+ * One turn: take messages → read the log to its end → act on what is due → store (at most once a
+ * second) → sleep until a commit, a message or the next due time. Messages come before reading, so
+ * that everything a sender had committed before it gave its job back is in the ledger when the
+ * table is looked at again. */
+#include "flush/planner.h"
+#include "base/le.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/magic.h"
+#include "base/metric.h"
+#include "flush/scan.h"
+#include "io/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS        1000000u
+#define TURN_ENTRIES_MAX 16384 /* entries read before messages are looked at again */
+#define TURN_NAP_MS      2     /* after a turn with entries: many commits make one turn */
+#define STORE_EVERY_NS   1000000000u
+#define METRICS_EVERY_NS 1000000000u
+#define STORE_BEHIND_MAX \
+    100000 /* entries that a restart may read again though nothing else changed */
+#define DEAD_BYTES_MAX \
+    (8 * MIB)               /* dead letters waiting for the store; the log is not read beyond */
+#define SCHEMA_ATTEMPTS  4  /* then the rows of a dropped table become dead letters */
+#define BUG_ATTEMPTS     4  /* then an answer that we do not understand is bisected */
+#define PARTS_BACKOFF    10 /* × retry_min after TOO_MANY_PARTS: merges take their time */
+#define PROPOSE_AGAIN_NS 1000000000u
+
+struct table_metrics {
+    struct metric *pending, *oldest, *dlq;
+    int64_t dlq_now;
+};
+
+/* ---- small things ---- */
+
+static uint64_t rnd(struct planner *p)
+{
+    uint64_t x = p->random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return p->random = x;
+}
+
+static void label_of(struct buf *out, const struct flush_table *t)
+{
+    buf_init(out, SIZE_MAX);
+    metric_label_escape(out, flush_table_name(t));
+    buf_put_u8(out, 0);
+    must(buf_ok(out));
+}
+
+static struct table_metrics *metrics_of(struct flush_table *t)
+{
+    if (t->metrics != NULL)
+        return t->metrics;
+    struct table_metrics *m = calloc(1, sizeof(*m));
+    must(m != NULL);
+    struct buf label;
+    label_of(&label, t);
+    m->pending =
+        metric_new(METRIC_GAUGE, "wavehouse_ingest_pending_records",
+                   "Committed records that are not yet in ClickHouse", "table=\"%s\"", label.ptr);
+    m->oldest = metric_new(METRIC_GAUGE, "wavehouse_ingest_oldest_pending_seconds",
+                           "Age of the oldest pending record", "table=\"%s\"", label.ptr);
+    m->dlq = metric_new(METRIC_GAUGE, "wavehouse_dlq_records", "Dead letters kept", "table=\"%s\"",
+                        label.ptr);
+    buf_fini(&label);
+    return t->metrics = m;
+}
+
+/* ---- reading the log ---- */
+
+static void alarm_entry(uint64_t index, const char *what)
+{
+    log_error("flush.bad_entry", "index=%" PRIu64 ": %s; the entry is skipped", index, what);
+}
+
+/* Count the oldest run of a table again: after a restart it reached over a plan's end. */
+static int recount(struct planner *p, struct flush_table *t, struct err *e)
+{
+    struct flush_run *run = flush_table_oldest(t);
+    struct flush_scan scan;
+    struct flush_scan_entry entry;
+    uint64_t rows = 0, bytes = 0;
+    int rc = flush_scan_open(&scan, p->options.wal, flush_table_name(t), run->first, run->last, e);
+    while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0) {
+        rows += entry.batch.count;
+        bytes += entry.batch.text.len;
+    }
+    flush_scan_close(&scan);
+    if (rc != WH_EEND)
+        return rc;
+    flush_ledger_recount(p->ledger, t, rows, bytes);
+    return 0;
+}
+
+static int read_events(struct planner *p, const struct wal_view *v, uint64_t now)
+{
+    struct wal_batch batch;
+    struct err e = {0};
+    if (wal_batch_parse(v->payload, &batch, &e) != 0) {
+        alarm_entry(v->index, e.text);
+        return 0;
+    }
+    return flush_ledger_events(p->ledger, v->index, batch.table, batch.count, batch.text.len,
+                               v->time_ns, now);
+}
+
+static int read_plan(struct planner *p, const struct wal_view *v, uint64_t now, struct err *e)
+{
+    enum flush_plan_kind kind;
+    struct flush_plan plan;
+    struct flush_progress progress;
+    struct flush_table *t = NULL;
+    int rc = flush_plan_kind(v->payload, &kind, e);
+    if (rc == 0 && kind == FLUSH_KIND_PROGRESS) {
+        rc = flush_progress_get(v->payload, &progress, e);
+        return rc == 0 ? flush_ledger_progress(p->ledger, &progress) : rc;
+    }
+    if (rc == 0)
+        rc = flush_plan_get(v->payload, &plan, e);
+    if (rc == 0)
+        rc = flush_ledger_plan(p->ledger, v->index, &plan, now, &t);
+    return rc == 0 && t->recount ? recount(p, t, e) : rc;
+}
+
+static int read_done(struct planner *p, const struct wal_view *v, struct err *e)
+{
+    struct flush_done done;
+    struct flush_table *t = NULL;
+    int rc = flush_done_get(v->payload, &done, e);
+    if (rc == 0)
+        rc = flush_ledger_done(p->ledger, &done, &t);
+    if (rc == 0)
+        p->dirty = true;
+    return rc == 0 && t->recount ? recount(p, t, e) : rc;
+}
+
+static int read_dead(struct planner *p, const struct wal_view *v, struct err *e)
+{
+    struct flush_dead dead;
+    int rc = flush_dead_get(v->payload, &dead, e);
+    if (rc != 0)
+        return rc;
+    rc = flush_ledger_dead(p->ledger, &dead);
+    if (rc < 0)
+        return rc;
+    if (!dead.dropped && v->index > p->stored.applied_index) {
+        buf_put_le32(&p->dead, (uint32_t)v->payload.len);
+        buf_put_slice(&p->dead, v->payload);
+        p->dirty = true;
+    }
+    return buf_ok(&p->dead) ? 0 : -ENOMEM;
+}
+
+static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now, struct err *e)
+{
+    int rc = 0;
+    switch (v->type) {
+    case WAL_EVENTS:
+        rc = read_events(p, v, now);
+        break;
+    case WAL_FLUSH_PLAN:
+        rc = read_plan(p, v, now, e);
+        break;
+    case WAL_FLUSH_DONE:
+        rc = read_done(p, v, e);
+        break;
+    case WAL_DEAD_LETTER:
+        rc = read_dead(p, v, e);
+        break;
+    default:
+        break;
+    }
+    /* A payload of ours that does not parse: it cannot get better, and it must not stop the rest.
+     */
+    if (rc == WH_ECORRUPT && v->type != WAL_EVENTS) {
+        alarm_entry(v->index, e->text);
+        rc = 0;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* Up to the commit mark, or TURN_ENTRIES_MAX; *more when there is more. Returns entries read. */
+static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
+{
+    struct wal_view v;
+    struct err e = {0};
+    uint32_t n = 0;
+    int rc = 0;
+    *more = false;
+    while (n < TURN_ENTRIES_MAX && p->dead.len < DEAD_BYTES_MAX) {
+        if (p->reread) /* memory ran out on the entry before: the cursor stands behind it */
+            rc = wal_cursor_seek(p->cursor, p->applied_index + 1, &e);
+        if (rc == 0)
+            rc = wal_cursor_next(p->cursor, &v, &e);
+        p->reread = rc != 0 && rc != WH_EEND;
+        if (rc == 0 && (rc = read_entry(p, &v, p->replayed ? now : 0, &e)) != 0)
+            p->reread = true;
+        if (rc != 0)
+            break;
+        p->applied_index = v.index;
+        n++;
+    }
+    *more = rc == 0 && n == TURN_ENTRIES_MAX;
+    bool stalled = rc != 0 && rc != WH_EEND;
+    if (stalled && !p->stalled)
+        log_error("flush.stalled",
+                  "index=%" PRIu64
+                  ": %s; nothing after it reaches ClickHouse until this entry can be "
+                  "read; it is tried again every second",
+                  p->applied_index + 1, e.text[0] != '\0' ? e.text : err_text(rc));
+    p->stalled = stalled;
+    if (rc == WH_EEND && !p->replayed) {
+        p->replayed = true;
+        log_info("flush.replayed", "index=%" PRIu64 " pending_rows=%" PRIu64 " open_plans=%" PRIu64,
+                 p->applied_index, flush_ledger_totals(p->ledger).rows,
+                 flush_ledger_totals(p->ledger).open_plans);
+    }
+    return n;
+}
+
+/* ---- plans ---- */
+
+static uint64_t fingerprint_of(struct planner *p, struct slice table)
+{
+    struct schema_catalog *c = p->options.catalog(p->options.ctx);
+    const struct schema_table *t = c != NULL ? schema_catalog_find(c, table) : NULL;
+    uint64_t fingerprint = t != NULL ? t->fingerprint : 0;
+    schema_catalog_unref(c);
+    return fingerprint;
+}
+
+static void propose_plan(struct planner *p, struct flush_table *t, uint64_t now)
+{
+    struct flush_plan plan = {0};
+    char token[64 + LIMIT_NAME_BYTES + 64];
+    struct flush_proposal *fp = calloc(1, sizeof(*fp));
+    flush_ledger_cut(p->ledger, t, now, &plan);
+    if (fp == NULL) {
+        flush_ledger_cut_failed(p->ledger, t, now + PROPOSE_AGAIN_NS);
+        return;
+    }
+    int n = snprintf(token, sizeof(token), "%s/%.*s/%" PRIu64 "-%" PRIu64, p->options.cluster,
+                     SLICE_ARG(plan.table), plan.first, plan.last);
+    must(n > 0 && (size_t)n < sizeof(token));
+    plan.token = (struct slice){token, (size_t)n};
+    plan.fingerprint = fingerprint_of(p, plan.table);
+    buf_init(&fp->payload, SIZE_MAX);
+    flush_plan_put(&fp->payload, &plan);
+    fp->owner = t;
+    int rc = buf_ok(&fp->payload) ? flush_propose(p->options.commit, fp, WAL_FLUSH_PLAN, &p->queue)
+                                  : -ENOMEM;
+    if (rc == 0) {
+        p->proposals++;
+        return;
+    }
+    buf_fini(&fp->payload);
+    free(fp);
+    flush_ledger_cut_failed(p->ledger, t, now + PROPOSE_AGAIN_NS);
+}
+
+static void plan_decided(struct planner *p, struct flush_proposal *fp, uint64_t now)
+{
+    p->proposals--;
+    if (fp->p.result != 0) {
+        static struct log_limit limit = LOG_LIMIT(60);
+        uint64_t dropped;
+        struct flush_table *t = fp->owner;
+        if (fp->p.result != WH_ESTOPPED && log_limit_pass(&limit, &dropped))
+            log_warn("flush.log_full",
+                     "table=%s: no room for a flush plan (%s); tried again every second; "
+                     "repeated=%" PRIu64,
+                     t->name, err_text(fp->p.result), dropped);
+        flush_ledger_cut_failed(p->ledger, t, now + PROPOSE_AGAIN_NS);
+    }
+    buf_fini(&fp->payload);
+    free(fp);
+}
+
+/* ---- jobs ---- */
+
+static int job_units(struct flush_job *job, const struct flush_open *o)
+{
+    uint32_t n = o->units != NULL ? o->unit_count : 1;
+    if (n > job->unit_cap) {
+        struct flush_rows *units = realloc(job->units, n * sizeof(*units));
+        if (units == NULL)
+            return -ENOMEM;
+        for (uint32_t i = job->unit_cap; i < n; i++)
+            flush_rows_init(&units[i]);
+        job->units = units;
+        job->unit_cap = n;
+    }
+    job->unit_count = n;
+    int rc = 0;
+    for (uint32_t i = 0; i < n && o->units != NULL && rc == 0; i++)
+        rc = flush_rows_copy(&job->units[i], &o->units[i]);
+    if (o->units != NULL)
+        return rc;
+    struct flush_range range = {0, o->rows};
+    struct flush_rows all = {.ranges = &range, .range_count = 1, .range_cap = 1, .count = o->rows};
+    return flush_rows_minus(&job->units[0], &all, &o->dead);
+}
+
+/* Everything that a sender needs to know of the table's open plan, copied: the ledger may move on.
+ */
+static int job_fill(struct planner *p, struct flush_job *job, struct flush_table *t)
+{
+    const struct flush_open *o = t->open;
+    char *token = strdup(o->token);
+    if (token == NULL || job_units(job, o) != 0) {
+        free(token);
+        return -ENOMEM;
+    }
+    free(job->token);
+    job->token = token;
+    job->owner = t;
+    job->plan = (struct flush_plan){.table = flush_table_name(t),
+                                    .token = slice_str(token),
+                                    .first = o->first,
+                                    .last = o->last,
+                                    .bytes = o->bytes,
+                                    .fingerprint = o->fingerprint,
+                                    .rows = o->rows};
+    job->plan_index = o->index;
+    job->dead = o->dead.count;
+    job->give_up = t->schema_attempts >= SCHEMA_ATTEMPTS;
+    job->as_data = t->outcome == CH_BUG && t->attempts >= BUG_ATTEMPTS;
+    job->dlq_enabled = p->options.dlq_enabled;
+    job->warn_window = !t->window_warned;
+    return 0;
+}
+
+static void dispatch(struct planner *p, uint64_t now)
+{
+    while (p->ready != NULL && p->idle_count > 0) {
+        if (!p->reachable && (p->idle_count < p->sender_count || now < p->probe_ns))
+            return; /* one probe at a time while ClickHouse is away */
+        struct flush_table *t = p->ready;
+        struct flush_sender *s = p->idle[p->idle_count - 1];
+        if (job_fill(p, flush_sender_job(s), t) != 0)
+            return; /* out of memory: the next turn tries again */
+        p->ready = t->ready_next;
+        if (p->ready == NULL)
+            p->ready_last = NULL;
+        p->idle_count--;
+        flush_ledger_running(p->ledger, t);
+        flush_sender_job(s)->sender = s;
+        flush_sender_give(s);
+    }
+}
+
+static void make_ready(struct planner *p, struct flush_table *t)
+{
+    flush_ledger_ready(p->ledger, t);
+    t->ready_next = NULL;
+    if (p->ready == NULL)
+        p->ready = t;
+    else
+        p->ready_last->ready_next = t;
+    p->ready_last = t;
+}
+
+/* Returns when to look again. */
+static uint64_t act(struct planner *p, uint64_t now)
+{
+    uint64_t next = UINT64_MAX;
+    struct flush_table *t;
+    while (p->replayed && !p->stopping && (t = flush_ledger_due(p->ledger, now, &next)) != NULL) {
+        if (t->phase == FLUSH_WAITING)
+            make_ready(p, t);
+        else
+            propose_plan(p, t, now);
+    }
+    if (!p->stopping)
+        dispatch(p, now);
+    if (!p->reachable && p->ready != NULL && p->idle_count == p->sender_count && p->probe_ns < next)
+        next = p->probe_ns;
+    return next;
+}
+
+/* ---- results ---- */
+
+static void set_reachable(struct planner *p, bool reachable, const struct flush_job *job)
+{
+    if (reachable && !p->reachable) {
+        log_info("clickhouse.recovered", "after %u attempts", p->down_attempts);
+        flush_ledger_hurry(p->ledger);
+    } else if (!reachable && p->reachable) {
+        log_warn("clickhouse.unreachable",
+                 "class=%s code=%d: %s; events are kept in the log and sent later",
+                 ch_outcome_name(job->outcome), job->code, job->text);
+    }
+    p->reachable = reachable;
+}
+
+static void count_retry(const struct flush_table *t, const char *reason)
+{
+    struct buf label;
+    label_of(&label, t);
+    metric_add(metric_new(METRIC_COUNTER, "wavehouse_ingest_retries_total",
+                          "Inserts that will be tried again", "table=\"%s\",reason=\"%s\"",
+                          label.ptr, reason),
+               1);
+    buf_fini(&label);
+}
+
+/* After a job that must come again: when. */
+static uint64_t retry_after(struct planner *p, struct flush_table *t, const struct flush_job *job)
+{
+    const struct flush_options *o = &p->options;
+    if (job->result == FLUSH_RESULT_LOG)
+        return PROPOSE_AGAIN_NS;
+    t->attempts++;
+    if (job->outcome == CH_SCHEMA && job->reached)
+        t->schema_attempts++;
+    uint64_t wait = flush_backoff_ns(o->retry_min_ms, o->retry_max_ms, t->attempts, rnd(p));
+    uint64_t parts = PARTS_BACKOFF * o->retry_min_ms;
+    if (job->outcome == CH_TOO_MANY_PARTS && wait < parts * NS_PER_MS)
+        wait = flush_backoff_ns(parts, parts, 1, rnd(p));
+    if (job->outcome == CH_CONFIG)
+        wait = flush_backoff_ns(o->retry_max_ms, o->retry_max_ms, 1, rnd(p));
+    return wait;
+}
+
+static void log_outcome(struct flush_table *t, const struct flush_job *job, uint64_t wait_ns)
+{
+    if (t->outcome == (int)job->outcome)
+        return;
+    if (job->outcome == CH_OK)
+        log_info("flush.table_recovered", "table=%s rows=%u", t->name, job->stored);
+    else if (job->outcome == CH_CONFIG)
+        log_error("flush.table_refused",
+                  "table=%s code=%d: %s; check the user's rights, nothing is dropped meanwhile",
+                  t->name, job->code, job->text);
+    else
+        log_warn("flush.table_failing",
+                 "table=%s class=%s code=%d attempt=%u next_ms=%" PRIu64 ": %s", t->name,
+                 ch_outcome_name(job->outcome), job->code, t->attempts, wait_ns / NS_PER_MS,
+                 job->text);
+    t->outcome = (int)job->outcome;
+}
+
+static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
+{
+    struct flush_table *t = job->owner;
+    uint64_t wait = 0;
+    p->idle[p->idle_count++] = job->sender;
+    if (job->reached) {
+        t->window_warned = true;
+        set_reachable(p, true, job);
+        p->down_attempts = 0;
+    }
+    if (job->result == FLUSH_RESULT_DONE) {
+        job->outcome = CH_OK;
+        log_outcome(t, job, 0);
+    } else if (job->result == FLUSH_RESULT_RETRY && !job->reached) {
+        set_reachable(p, false, job);
+        p->down_attempts++;
+        wait = flush_backoff_ns(p->options.retry_min_ms, p->options.retry_max_ms, p->down_attempts,
+                                rnd(p));
+        p->probe_ns = now + wait;
+        wait = 0; /* the probe time holds it back, and everybody else */
+        count_retry(t, ch_outcome_name(job->outcome));
+    } else if (job->result != FLUSH_RESULT_YIELD) {
+        wait = retry_after(p, t, job);
+        count_retry(t, job->result == FLUSH_RESULT_LOG ? "log" : ch_outcome_name(job->outcome));
+        if (job->result == FLUSH_RESULT_RETRY)
+            log_outcome(t, job, wait);
+    }
+    flush_ledger_ended(p->ledger, t, now + wait);
+}
+
+static void take_messages(struct planner *p, uint64_t now)
+{
+    struct queue_link *link;
+    while ((link = queue_pop(&p->queue)) != NULL) {
+        struct flush_msg *m = QUEUE_ITEM(link, struct flush_msg, link);
+        if (m->kind == FLUSH_MSG_JOB)
+            job_ended(p, QUEUE_ITEM(link, struct flush_job, msg.link), now);
+        else
+            plan_decided(p, QUEUE_ITEM(link, struct flush_proposal, msg.link), now);
+    }
+}
+
+/* ---- the store ---- */
+
+static void put_dead_letters(struct planner *p, struct store_txn *txn)
+{
+    struct slice at = buf_slice(&p->dead);
+    while (at.len >= 4) {
+        struct slice payload = {at.ptr + 4, le32_get(at.ptr)};
+        struct flush_dead dead;
+        struct flush_dead_item item;
+        if (flush_dead_get(payload, &dead, NULL) == 0)
+            while (flush_dead_next(&dead.items, &item, NULL) == 0) {
+                struct store_dead_letter d = {.index = item.index,
+                                              .ordinal = item.ordinal,
+                                              .code = item.code,
+                                              .failed_at_ns = dead.failed_at_ns,
+                                              .received_ns = item.received_ns,
+                                              .table = dead.table,
+                                              .text = item.text,
+                                              .record = item.record};
+                store_txn_dead_letter(txn, &d);
+            }
+        at.ptr += 4 + payload.len;
+        at.len -= 4 + payload.len;
+    }
+}
+
+static void put_position(void *ctx, struct flush_table *t)
+{
+    if (t->through != t->through_stored)
+        store_txn_position(ctx, flush_table_name(t), t->through);
+}
+
+static void position_stored(void *ctx, struct flush_table *t)
+{
+    (void)ctx;
+    t->through_stored = t->through;
+}
+
+static void zero_dlq(void *ctx, struct flush_table *t)
+{
+    (void)ctx;
+    if (t->metrics != NULL)
+        ((struct table_metrics *)t->metrics)->dlq_now = 0;
+}
+
+static void count_dlq(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
+{
+    struct planner *p = ctx;
+    struct flush_table *t = flush_ledger_table(p->ledger, table);
+    (void)bytes;
+    if (t != NULL)
+        metrics_of(t)->dlq_now = (int64_t)records;
+}
+
+static void show_dlq(void *ctx, struct flush_table *t)
+{
+    (void)ctx;
+    struct table_metrics *m = t->metrics;
+    if (m != NULL)
+        metric_set(m->dlq, m->dlq_now);
+}
+
+static void dlq_metrics(struct planner *p)
+{
+    struct err e = {0};
+    flush_ledger_each(p->ledger, zero_dlq, NULL);
+    if (store_dlq_counts(p->options.store, count_dlq, p, &e) == 0)
+        flush_ledger_each(p->ledger, show_dlq, NULL);
+}
+
+/* One durable transaction: positions, dead letters, applied and low index. */
+static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struct err *e)
+{
+    struct store_txn *txn;
+    int rc = store_txn_begin(p->options.store, &txn, e);
+    if (rc != 0)
+        return rc;
+    if (p->reset)
+        store_txn_reset(txn, slice_str(p->options.cluster));
+    flush_ledger_each(p->ledger, put_position, txn);
+    put_dead_letters(p, txn);
+    if (p->dead.len > 0 || p->trim_dlq)
+        *dropped = store_txn_dead_letter_trim(txn, p->options.dlq_max_bytes, NULL, NULL);
+    store_txn_applied(txn, p->applied_index, low);
+    return store_txn_commit(txn, e);
+}
+
+static void store_state(struct planner *p)
+{
+    struct err e = {0};
+    uint64_t low = flush_ledger_low(p->ledger, p->applied_index + 1), dropped = 0;
+    int rc = store_write(p, low, &dropped, &e);
+    if (rc != 0) {
+        static struct log_limit limit = LOG_LIMIT(60);
+        uint64_t repeated;
+        if (log_limit_pass(&limit, &repeated))
+            log_error("flush.store",
+                      "%s; tried again every second, the log keeps what is not stored; "
+                      "repeated=%" PRIu64,
+                      e.text, repeated);
+        return;
+    }
+    if (dropped > 0) {
+        metric_add(p->dlq_dropped, (int64_t)dropped);
+        log_warn("dlq.dropped",
+                 "records=%" PRIu64 ": the oldest dead letters went, the rest is at dlq.max_bytes",
+                 dropped);
+    }
+    if (p->dead.len > 0 || p->trim_dlq)
+        dlq_metrics(p);
+    flush_ledger_each(p->ledger, position_stored, NULL);
+    buf_reset(&p->dead);
+    p->dirty = p->reset = p->trim_dlq = false;
+    p->stored.applied_index = p->applied_index;
+    p->stored.low_index = low;
+    commit_set_trim(p->options.commit, low, p->options.retain_ms * NS_PER_MS);
+}
+
+static bool store_due(const struct planner *p)
+{
+    return p->replayed && (p->dirty || p->trim_dlq ||
+                           p->applied_index - p->stored.applied_index > STORE_BEHIND_MAX);
+}
+
+/* ---- numbers ---- */
+
+static void show_table(void *ctx, struct flush_table *t)
+{
+    uint64_t wall = *(uint64_t *)ctx, oldest;
+    uint64_t rows = flush_table_pending(t, &oldest);
+    if (rows == 0 && !t->pending_shown)
+        return;
+    struct table_metrics *m = metrics_of(t);
+    metric_set(m->pending, (int64_t)rows);
+    metric_set(m->oldest, rows > 0 && oldest > 0 && wall > oldest
+                              ? (int64_t)((wall - oldest) / 1000000000u)
+                              : 0);
+    t->pending_shown = rows > 0;
+}
+
+static void publish(struct planner *p, uint64_t now)
+{
+    struct flush_totals totals = flush_ledger_totals(p->ledger);
+    (void)pthread_mutex_lock(&p->lock);
+    p->stats = (struct flush_stats){.pending_rows = totals.rows,
+                                    .pending_bytes = totals.bytes,
+                                    .open_plans = totals.open_plans,
+                                    .applied_index = p->applied_index,
+                                    .low_index = p->stored.low_index,
+                                    .replayed = p->replayed,
+                                    .reachable = p->reachable,
+                                    .stalled = p->stalled};
+    (void)pthread_mutex_unlock(&p->lock);
+    if (now < p->metrics_ns)
+        return;
+    uint64_t wall = io_realtime_ns();
+    p->metrics_ns = now + METRICS_EVERY_NS;
+    flush_ledger_each(p->ledger, show_table, &wall);
+}
+
+static void take_reload(struct planner *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    if (p->reload) {
+        struct flush_options *o = &p->options, *n = &p->next_options;
+        o->interval_ms = n->interval_ms;
+        o->max_rows = n->max_rows;
+        o->max_bytes = n->max_bytes;
+        o->retry_min_ms = n->retry_min_ms;
+        o->retry_max_ms = n->retry_max_ms;
+        o->retain_ms = n->retain_ms;
+        o->dlq_enabled = n->dlq_enabled;
+        o->dlq_max_bytes = n->dlq_max_bytes;
+        struct flush_rules rules = flush_rules_of(o);
+        flush_ledger_set_rules(p->ledger, &rules);
+        p->reload = false;
+        p->trim_dlq = true;
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+struct flush_rules flush_rules_of(const struct flush_options *o)
+{
+    return (struct flush_rules){.interval_ns = o->interval_ms * NS_PER_MS,
+                                .max_rows = o->max_rows,
+                                .max_bytes = o->max_bytes,
+                                .spacing_ns = (uint64_t)FLUSH_SPACING_MS * NS_PER_MS,
+                                .eager_rows = FLUSH_EAGER_ROWS};
+}
+
+/* ---- the loop ---- */
+
+static void wait_for_work(struct planner *p, uint64_t next_ns, bool busy)
+{
+    if (busy)
+        (void)poll(NULL, 0, TURN_NAP_MS);
+    if (!queue_sleep(&p->queue))
+        return;
+    uint64_t now = io_monotonic_ns();
+    uint64_t wait_ms = next_ns <= now ? 0 : (next_ns - now) / NS_PER_MS + 1;
+    /* A commit between the last read and queue_sleep woke nobody. */
+    if (!p->stalled && wal_commit_index(p->options.wal) > p->applied_index)
+        wait_ms = 0;
+    struct pollfd fd = {.fd = queue_fd(&p->queue), .events = POLLIN};
+    (void)poll(&fd, 1, wait_ms > 1000 ? 1000 : (int)wait_ms);
+    queue_wake_ack(&p->queue);
+}
+
+static bool finished(struct planner *p)
+{
+    return p->stopping && p->idle_count == p->sender_count && p->proposals == 0;
+}
+
+void planner_run(struct planner *p)
+{
+    bool more = false;
+    for (;;) {
+        uint64_t now = io_monotonic_ns();
+        p->stopping = atomic_load(&p->stop);
+        take_reload(p);
+        take_messages(p, now);
+        uint32_t n = read_log(p, now, &more);
+        uint64_t next = act(p, now);
+        if (store_due(p) && now >= p->store_ns) {
+            store_state(p);
+            p->store_ns = now + STORE_EVERY_NS;
+        }
+        publish(p, now);
+        if (finished(p))
+            break;
+        if (store_due(p) && p->store_ns < next)
+            next = p->store_ns;
+        if (!more)
+            wait_for_work(p, next, n > 0);
+    }
+    (void)read_log(p, io_monotonic_ns(), &more);
+    if (p->replayed && p->applied_index > p->stored.applied_index)
+        store_state(p);
+    publish(p, io_monotonic_ns());
+}
+
+/* Metrics of dead letters that were there before the start. */
+void planner_show_dlq(struct planner *p)
+{
+    dlq_metrics(p);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The planner thread's state, shared by planner.c and flush.c only. */
+#ifndef WH_FLUSH_PLANNER_H
+#define WH_FLUSH_PLANNER_H
+
+#include "flush/job.h"
+
+struct planner {
+    struct flush_options options;
+    struct queue queue; /* jobs, plan proposals, wake-ups after commits */
+    struct flush_ledger *ledger;
+    struct wal_cursor *cursor;
+    struct flush_sender *senders[FLUSH_SENDERS_MAX];
+    struct flush_sender *idle[FLUSH_SENDERS_MAX];
+    uint32_t sender_count, idle_count;
+    struct flush_table *ready, *ready_last; /* FIFO of tables whose job waits for a sender */
+    uint32_t proposals;                     /* plans on their way through the log thread */
+    uint64_t applied_index;                 /* last entry read */
+    bool replayed, stalled, reread, stopping;
+    bool reachable;
+    uint32_t down_attempts;
+    uint64_t probe_ns;
+    /* what the store does not have yet */
+    struct store_flush_state stored;
+    struct buf dead; /* u32 length and payload of dead letter entries */
+    bool dirty, reset, trim_dlq;
+    uint64_t store_ns, metrics_ns; /* not before */
+    uint64_t random;
+    struct metric *dlq_dropped;
+    /* shared with other threads */
+    _Atomic bool stop;
+    pthread_mutex_t lock; /* the three below */
+    struct flush_stats stats;
+    struct flush_options next_options;
+    bool reload;
+};
+
+/* Until stop is set and every sender is idle. */
+void planner_run(struct planner *p);
+void planner_show_dlq(struct planner *p);
+
+struct flush_rules flush_rules_of(const struct flush_options *o);
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flush/scan.h"
+
+#include "base/le.h"
+
+#include <string.h>
+
+/* From wal/batch.h: u16 table_len at 2, the name after the 16-byte head. */
+enum {
+    BATCH_TABLE_LEN = 2,
+    BATCH_HEAD = 16
+};
+
+bool flush_batch_is_of(struct slice payload, struct slice table)
+{
+    return payload.len >= BATCH_HEAD + table.len &&
+           le16_get(payload.ptr + BATCH_TABLE_LEN) == table.len &&
+           memcmp(payload.ptr + BATCH_HEAD, table.ptr, table.len) == 0;
+}
+
+int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table, uint64_t first,
+                    uint64_t last, struct err *e)
+{
+    s->table = table;
+    s->last = last;
+    s->row = 0;
+    s->cursor = NULL;
+    return wal_cursor_open(&s->cursor, w, first, e);
+}
+
+int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry, struct err *e)
+{
+    struct wal_view view;
+    for (;;) {
+        int rc = wal_cursor_next(s->cursor, &view, e);
+        if (rc != 0 && rc != WH_EEND)
+            return rc;
+        if (rc == WH_EEND || view.index > s->last)
+            return WH_EEND;
+        if (view.type == WAL_EVENTS && flush_batch_is_of(view.payload, s->table))
+            break;
+    }
+    int rc = wal_batch_parse(view.payload, &entry->batch, e);
+    if (rc != 0)
+        return rc;
+    entry->index = view.index;
+    entry->row = s->row;
+    s->row += entry->batch.count;
+    return 0;
+}
+
+void flush_scan_close(struct flush_scan *s)
+{
+    if (s->cursor != NULL)
+        wal_cursor_close(s->cursor);
+    s->cursor = NULL;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event batches of one table in a range of the log, in log order, with their row numbers. */
+#ifndef WH_FLUSH_SCAN_H
+#define WH_FLUSH_SCAN_H
+
+#include "flush/rows.h"
+#include "wal/batch.h"
+#include "wal/wal.h"
+
+struct flush_scan {
+    struct wal_cursor *cursor;
+    struct slice table;
+    uint64_t last; /* log index */
+    uint32_t row;  /* records passed so far: the number of the next one */
+};
+
+struct flush_scan_entry {
+    uint64_t index;         /* log index */
+    uint32_t row;           /* number of its first record */
+    struct wal_batch batch; /* borrowed from the mapping until the next call */
+};
+
+/* From log index first on. Any thread; one at a time. 0, WH_ENOTFOUND (trimmed), WH_ECORRUPT,
+ * -errno. */
+int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table, uint64_t first,
+                    uint64_t last, struct err *e) WH_MUST_CHECK;
+/* WH_EEND past the range; WH_ECORRUPT. */
+int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry,
+                    struct err *e) WH_MUST_CHECK;
+void flush_scan_close(struct flush_scan *s);
+
+/* Does this event entry belong to the table? Looks at the head only. */
+bool flush_batch_is_of(struct slice payload, struct slice table);
+
+#endif

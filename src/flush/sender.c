@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A sender: one thread, one native connection, one job at a time (doc/flush.md, "Sending").
+ *
+ * The job's units lie on a stack. A unit is built into groups (build.h); what the encoder refuses
+ * is dead-lettered and committed before anything is sent; then each group is one INSERT whose token
+ * names its rows. A group that ClickHouse refuses for its data is cut in halves, which go back on
+ * the stack after a progress entry with the whole stack is committed: from then on a restart knows
+ * the same units. Any trouble that may pass ends the job; the planner gives it again later. */
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/magic.h"
+#include "base/metric.h"
+#include "clickhouse/http_client.h"
+#include "flush/build.h"
+#include "flush/job.h"
+#include "io/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SENDER_MAGIC     0x53454e44u
+#define DEAD_ENTRY_BYTES (64 * KIB) /* a dead letter entry is closed beyond this */
+#define YIELD_NS         2000000000u
+#define IDLE_RELEASE_MS                                                      \
+    10000 /* without work for so long, buffers and connection are given back \
+           */
+#define PROPOSE_RETRY_MS 5
+#define PROPOSE_TRIES    400
+#define TOKEN_CAP        (64 + LIMIT_NAME_BYTES + 128)
+
+struct flush_sender {
+    uint32_t magic;
+    struct flush_sender_options options;
+    struct queue queue;
+    pthread_t thread;
+    _Atomic bool stop;
+    struct flush_job job;
+    struct flush_proposal proposal; /* one at a time */
+    struct ch_native *native;
+    struct ch_http *http;
+    struct flush_build build;
+    struct flush_rows unit, left, right;
+    struct flush_source source; /* of the job at hand */
+    uint32_t dead_count;        /* items in proposal.payload */
+    bool split;                 /* halves on the stack that no progress entry knows */
+    bool unsaved;               /* the stack differs from what a restart would find */
+    uint64_t started_ns;
+    struct metric *insert_seconds;
+};
+
+/* Ends of a step, besides 0. */
+enum {
+    STEP_RETRY = 1,
+    STEP_LOG = 2
+};
+
+/* ---- proposals ---- */
+
+static void on_decided(struct proposal *p)
+{
+    struct flush_proposal *fp =
+        (struct flush_proposal *)(void *)((char *)p - offsetof(struct flush_proposal, p));
+    queue_push(fp->to, &fp->msg.link);
+}
+
+int flush_propose(struct commit_log *c, struct flush_proposal *fp, uint8_t type, struct queue *to)
+{
+    must(buf_ok(&fp->payload));
+    fp->msg.kind = FLUSH_MSG_PROPOSAL;
+    fp->to = to;
+    memset(&fp->p, 0, sizeof(fp->p));
+    fp->p.type = type;
+    fp->p.parts[0] = (struct iovec){fp->payload.ptr, fp->payload.len};
+    fp->p.part_count = 1;
+    fp->p.on_done = on_decided;
+    return commit_propose(c, &fp->p);
+}
+
+/* Wait for the next message. NULL after timeout_ms without one, or when asked to stop. */
+static struct flush_msg *next_msg(struct flush_sender *s, int timeout_ms)
+{
+    for (;;) {
+        struct queue_link *link = queue_pop(&s->queue);
+        if (link != NULL)
+            return QUEUE_ITEM(link, struct flush_msg, link);
+        if (!queue_sleep(&s->queue))
+            continue;
+        struct pollfd fd = {.fd = queue_fd(&s->queue), .events = POLLIN};
+        int n = poll(&fd, 1, timeout_ms);
+        queue_wake_ack(&s->queue);
+        if (n == 0 && queue_count(&s->queue) == 0)
+            return NULL;
+        if (atomic_load(&s->stop) && timeout_ms >= 0 && queue_count(&s->queue) == 0)
+            return NULL;
+    }
+}
+
+/* Commit what is in proposal.payload. 0 or STEP_LOG; the payload is empty afterwards. */
+static int commit_payload(struct flush_sender *s, uint8_t type)
+{
+    struct flush_proposal *fp = &s->proposal;
+    int rc = buf_ok(&fp->payload) ? WH_EFULL : -ENOMEM;
+    for (int i = 0; rc == WH_EFULL && i < PROPOSE_TRIES; i++) {
+        rc = flush_propose(s->options.flush->commit, fp, type, &s->queue);
+        if (rc == WH_EFULL)
+            (void)poll(NULL, 0, PROPOSE_RETRY_MS);
+    }
+    if (rc == 0) {
+        struct flush_msg *m = next_msg(s, -1);
+        must(m != NULL && m->kind == FLUSH_MSG_PROPOSAL);
+        rc = fp->p.result;
+    }
+    buf_reset(&fp->payload);
+    if (rc == 0)
+        return 0;
+    (void)snprintf(s->job.text, sizeof(s->job.text), "the log takes no entry: %s", err_text(rc));
+    return STEP_LOG;
+}
+
+static int commit_progress(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    flush_progress_put(&s->proposal.payload, job->plan.table, job->plan_index, job->units,
+                       job->unit_count);
+    s->unsaved = false;
+    return commit_payload(s, WAL_FLUSH_PLAN);
+}
+
+static int commit_done(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    struct flush_done done = {.table = job->plan.table,
+                              .plan_index = job->plan_index,
+                              .first = job->plan.first,
+                              .last = job->plan.last,
+                              .stored = job->plan.rows - job->dead,
+                              .dead = job->dead};
+    flush_done_put(&s->proposal.payload, &done);
+    return commit_payload(s, WAL_FLUSH_DONE);
+}
+
+/* ---- failures ---- */
+
+static int retry(struct flush_sender *s, enum ch_outcome outcome, int32_t code, const char *text)
+{
+    struct flush_job *job = &s->job;
+    job->outcome = outcome;
+    job->code = code;
+    (void)snprintf(job->text, sizeof(job->text), "%.*s", (int)sizeof(job->text) - 1, text);
+    return STEP_RETRY;
+}
+
+static int retry_memory(struct flush_sender *s)
+{
+    return retry(s, CH_UNAVAILABLE, 0, "out of memory");
+}
+
+/* What reading the log or the encoder answered. */
+static int build_failed(struct flush_sender *s, int rc, const struct err *e)
+{
+    if (rc > 0)
+        return rc; /* one of our own steps */
+    if (rc == -ENOMEM || rc == WH_EFULL)
+        return retry_memory(s);
+    static struct log_limit limit = LOG_LIMIT(60);
+    uint64_t dropped;
+    if (log_limit_pass(&limit, &dropped))
+        log_error("flush.log_unreadable",
+                  "table=%s: %s; its rows stay in the log and are tried again; repeated=%" PRIu64,
+                  s->job.plan.table.ptr, e->text, dropped);
+    return retry(s, CH_BUG, 0, e->text);
+}
+
+static void count_error(enum ch_outcome outcome)
+{
+    metric_add(metric_new(METRIC_COUNTER, "wavehouse_clickhouse_errors_total",
+                          "Operations on ClickHouse that failed, by class", "class=\"%s\"",
+                          ch_outcome_name(outcome)),
+               1);
+}
+
+/* ---- dead letters ---- */
+
+static int dead_commit(struct flush_sender *s)
+{
+    if (s->dead_count == 0)
+        return 0;
+    uint32_t n = s->dead_count;
+    s->dead_count = 0;
+    flush_dead_set_count(&s->proposal.payload, n);
+    int rc = commit_payload(s, WAL_DEAD_LETTER);
+    if (rc != 0)
+        return rc;
+    struct flush_job *job = &s->job;
+    job->dead += n;
+    struct buf label;
+    buf_init(&label, SIZE_MAX);
+    metric_label_escape(&label, job->plan.table);
+    buf_put_u8(&label, 0);
+    if (buf_ok(&label))
+        metric_add(metric_new(METRIC_COUNTER, "wavehouse_ingest_poison_total",
+                              "Records that ClickHouse refuses for good",
+                              "table=\"%s\",reason=\"%s\",disposition=\"%s\"", label.ptr,
+                              job->give_up ? "schema" : "data",
+                              job->dlq_enabled ? "dlq" : "dropped"),
+                   n);
+    buf_fini(&label);
+    if (!job->dlq_enabled)
+        log_error("flush.dropped",
+                  "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
+                  job->plan.table.ptr, n);
+    return 0;
+}
+
+static int dead_add(struct flush_sender *s, const struct flush_dead_item *item)
+{
+    struct buf *payload = &s->proposal.payload;
+    if (s->dead_count > 0 && payload->len + item->record.len > DEAD_ENTRY_BYTES) {
+        int rc = dead_commit(s);
+        if (rc != 0)
+            return rc;
+    }
+    if (s->dead_count == 0) {
+        struct flush_dead head = {.table = s->job.plan.table,
+                                  .plan_index = s->job.plan_index,
+                                  .failed_at_ns = io_realtime_ns(),
+                                  .dropped = !s->job.dlq_enabled};
+        buf_reset(payload);
+        flush_dead_put_head(payload, &head);
+    }
+    flush_dead_put_item(payload, item);
+    s->dead_count++;
+    return buf_ok(payload) ? 0 : -ENOMEM;
+}
+
+static int on_refused(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                      const struct wal_batch_record *record, int32_t code, struct slice text)
+{
+    struct flush_sender *s = ctx;
+    struct flush_dead_item item = {.index = index,
+                                   .received_ns = record->received_ns,
+                                   .ordinal = ordinal,
+                                   .row = row,
+                                   .code = code,
+                                   .text = text};
+    if (s->job.dlq_enabled)
+        item.record = record->text;
+    return dead_add(s, &item);
+}
+
+static int on_dead_row(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
+                       const struct wal_batch_record *record)
+{
+    struct flush_sender *s = ctx;
+    return on_refused(ctx, row, index, ordinal, record, s->job.code, slice_str(s->job.text));
+}
+
+/* Dead-letter these rows with the job's code and text, and commit. */
+static int dead_rows(struct flush_sender *s, const struct flush_rows *rows)
+{
+    struct err e = {0};
+    int rc = flush_each_row(&s->source, rows, on_dead_row, s, &e);
+    return rc != 0 ? build_failed(s, rc, &e) : dead_commit(s);
+}
+
+/* ---- inserting ---- */
+
+/* The rows' name: all rows of the plan have its token, fewer have it with their place and digest.
+ */
+static void token_of(const struct flush_job *job, const struct flush_rows *rows, char *out)
+{
+    if (rows->count == job->plan.rows)
+        (void)snprintf(out, TOKEN_CAP, "%s", job->token);
+    else
+        (void)snprintf(out, TOKEN_CAP, "%s/%u-%u.%016" PRIx64, job->token, rows->ranges[0].lo,
+                       rows->ranges[rows->range_count - 1].hi - 1, flush_rows_digest(rows));
+}
+
+static enum ch_outcome insert_native(struct flush_sender *s, const struct flush_group *g,
+                                     const char *token, struct ch_error *ce)
+{
+    struct ch_insert insert = {.table = s->job.plan.table,
+                               .columns = g->names,
+                               .types = g->types,
+                               .column_count = g->column_count,
+                               .token = token,
+                               .row_count = g->rows.count,
+                               .write_columns = ch_block_write,
+                               .ctx = g->block};
+    must(ch_block_rows(g->block) == g->rows.count);
+    return ch_native_insert(s->native, &insert, ce);
+}
+
+static void put_quoted(struct buf *out, struct slice name)
+{
+    buf_put_u8(out, '`');
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.ptr[i] == '`' || name.ptr[i] == '\\')
+            buf_put_u8(out, '\\');
+        buf_put_u8(out, (uint8_t)name.ptr[i]);
+    }
+    buf_put_u8(out, '`');
+}
+
+static void put_url(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        char c = *text;
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (plain)
+            buf_put_u8(out, (uint8_t)c);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)c);
+    }
+}
+
+/* Servers before 20 know none of the settings, nor tokens. */
+static bool server_is_old(const struct schema_catalog *c)
+{
+    struct slice v = schema_catalog_version(c);
+    return v.len >= 2 && v.ptr[0] == '1' && v.ptr[1] >= '0' && v.ptr[1] <= '9';
+}
+
+static enum ch_outcome insert_http(struct flush_sender *s, const char *token, struct ch_error *ce)
+{
+    const struct schema_table *t = s->source.table;
+    struct buf sql, settings, answer;
+    buf_init(&sql, SIZE_MAX);
+    buf_init(&settings, SIZE_MAX);
+    buf_init(&answer, 64 * KIB);
+    buf_put_str(&sql, "INSERT INTO ");
+    put_quoted(&sql, t->name);
+    const char *comma = " (";
+    for (uint32_t i = 0; i < t->column_count; i++)
+        if (t->columns[i].insertable) {
+            buf_put_str(&sql, comma);
+            put_quoted(&sql, t->columns[i].name);
+            comma = ", ";
+        }
+    buf_put_str(&sql, ") FORMAT JSONEachRow");
+    if (!server_is_old(s->source.catalog)) {
+        buf_put_str(&settings, "&async_insert=0&input_format_null_as_default=1"
+                               "&date_time_input_format=best_effort&insert_deduplicate=1"
+                               "&insert_deduplication_token=");
+        put_url(&settings, token);
+    }
+    buf_put_u8(&settings, 0);
+    enum ch_outcome outcome = CH_UNAVAILABLE;
+    if (s->http == NULL)
+        s->http = ch_http_new(s->options.flush->clickhouse);
+    if (s->http == NULL || !buf_ok(&sql) || !buf_ok(&settings)) {
+        ce->code = 0;
+        (void)snprintf(ce->text, sizeof(ce->text), "out of memory");
+    } else {
+        struct ch_http_request q = {.sql = buf_slice(&sql),
+                                    .body = buf_slice(&s->build.body),
+                                    .settings = settings.ptr,
+                                    .timeout_ms = s->options.flush->insert_timeout_ms,
+                                    .response_max = 64 * KIB};
+        outcome = ch_http_query(s->http, &q, &answer, ce);
+    }
+    buf_fini(&sql);
+    buf_fini(&settings);
+    buf_fini(&answer);
+    return outcome;
+}
+
+/* ---- units ---- */
+
+static int unit_push(struct flush_job *job, const struct flush_rows *rows)
+{
+    if (rows->count == 0)
+        return 0;
+    if (job->unit_count == job->unit_cap) {
+        uint32_t cap = job->unit_cap == 0 ? 8 : job->unit_cap * 2;
+        struct flush_rows *units = realloc(job->units, cap * sizeof(*units));
+        if (units == NULL)
+            return -ENOMEM;
+        for (uint32_t i = job->unit_cap; i < cap; i++)
+            flush_rows_init(&units[i]);
+        job->units = units;
+        job->unit_cap = cap;
+    }
+    int rc = flush_rows_copy(&job->units[job->unit_count], rows);
+    if (rc == 0)
+        job->unit_count++;
+    return rc;
+}
+
+/* These rows were sent together and refused for their data. */
+static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
+{
+    if (rows->count == 1)
+        return dead_rows(s, rows);
+    if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0 ||
+        unit_push(&s->job, &s->left) != 0)
+        return retry_memory(s);
+    return 0;
+}
+
+/* Send one group (g NULL: the lines in build.body). 0: stored, or cut into halves, or
+ * dead-lettered. */
+static int group_send(struct flush_sender *s, const struct flush_group *g,
+                      const struct flush_rows *rows)
+{
+    struct flush_job *job = &s->job;
+    struct ch_error ce = {0};
+    char token[TOKEN_CAP];
+    token_of(job, rows, token);
+    uint64_t start = io_monotonic_ns();
+    enum ch_outcome outcome =
+        g != NULL ? insert_native(s, g, token, &ce) : insert_http(s, token, &ce);
+    metric_observe(s->insert_seconds, io_monotonic_ns() - start);
+    if (outcome == CH_OK) {
+        job->stored += rows->count;
+        s->unsaved = true;
+        return 0;
+    }
+    count_error(outcome);
+    int step = retry(s, outcome, ce.code, ce.text);
+    if (outcome == CH_SCHEMA)
+        s->options.flush->request_refresh(s->options.flush->ctx);
+    if (outcome == CH_SCHEMA && job->give_up)
+        return dead_rows(s, rows);
+    if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
+        (outcome == CH_BUG && job->as_data)) {
+        s->split = true;
+        s->unsaved = true;
+        return group_refused(s, rows);
+    }
+    return step;
+}
+
+/* Send these rows as JSONEachRow. */
+static int lines_send(struct flush_sender *s, const struct flush_rows *rows)
+{
+    struct err e = {0};
+    int rc = flush_build_lines(&s->build, &s->source, rows, &e);
+    return rc != 0 ? build_failed(s, rc, &e) : group_send(s, NULL, rows);
+}
+
+/* The built groups, one after the other. What is left when one meets trouble goes back on the
+ * stack. */
+static int groups_send(struct flush_sender *s)
+{
+    uint32_t i;
+    int rc = 0;
+    for (i = 0; i < s->build.group_count && rc == 0; i++) {
+        const struct flush_group *g = s->build.groups[i];
+        if (g->rows.count > 0)
+            rc = g->block != NULL ? group_send(s, g, &g->rows) : lines_send(s, &g->rows);
+    }
+    if (rc == STEP_RETRY)
+        for (uint32_t k = i - 1; k < s->build.group_count; k++)
+            if (unit_push(&s->job, &s->build.groups[k]->rows) != 0)
+                return STEP_LOG; /* without a progress entry: the stack is not whole */
+    return rc;
+}
+
+/* Put the unit back whole, after trouble before any of it was sent. */
+static int unit_back(struct flush_sender *s, int step)
+{
+    return unit_push(&s->job, &s->unit) == 0 ? step : STEP_LOG;
+}
+
+static int unit_run_native(struct flush_sender *s)
+{
+    struct err e = {0};
+    int rc = flush_build_blocks(&s->build, &s->source, &s->unit, &e);
+    if (rc != 0)
+        return unit_back(s, build_failed(s, rc, &e));
+    rc = dead_commit(s);
+    if (rc != 0)
+        return rc;
+    if (unit_push(&s->job, &s->build.rest) != 0)
+        return STEP_LOG;
+    return groups_send(s);
+}
+
+static int unit_run_http(struct flush_sender *s)
+{
+    int rc = lines_send(s, &s->unit);
+    return rc == STEP_RETRY ? unit_back(s, rc) : rc;
+}
+
+/* Take the top unit and finish it, or say why not. With STEP_RETRY the stack is whole again. */
+static int unit_run(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    if (flush_rows_copy(&s->unit, &job->units[job->unit_count - 1]) != 0)
+        return retry_memory(s);
+    job->unit_count--;
+    if (s->unit.count == 0)
+        return 0;
+    buf_reset(&s->proposal.payload);
+    s->dead_count = 0;
+    if (s->source.table == NULL)
+        return dead_rows(s, &s->unit);
+    return s->source.table->native ? unit_run_native(s) : unit_run_http(s);
+}
+
+/* ---- jobs ---- */
+
+static int job_connect(struct flush_sender *s)
+{
+    struct ch_error ce = {0};
+    if (s->native == NULL)
+        s->native = ch_native_new(s->options.flush->clickhouse);
+    if (s->native == NULL)
+        return retry_memory(s);
+    enum ch_outcome outcome = ch_native_ping(s->native, &ce);
+    if (outcome != CH_OK) {
+        /* An idle connection may have died of old age. */
+        ch_native_disconnect(s->native);
+        outcome = ch_native_ping(s->native, &ce);
+    }
+    if (outcome == CH_OK) {
+        s->job.reached = true;
+        return 0;
+    }
+    count_error(outcome);
+    return retry(s, outcome, ce.code, ce.text);
+}
+
+static void check_window(const struct schema_table *t)
+{
+    char engine[64];
+    size_t n = t->engine.len < sizeof(engine) - 1 ? t->engine.len : sizeof(engine) - 1;
+    memcpy(engine, t->engine.ptr, n);
+    engine[n] = '\0';
+    if (t->dedup_window != 0 || strstr(engine, "MergeTree") == NULL)
+        return;
+    log_warn("flush.dedup_window",
+             "table=%.*s: ClickHouse does not look for repeated inserts, so a crash at the wrong "
+             "moment may store rows twice; advice=\"ALTER TABLE %.*s MODIFY SETTING "
+             "non_replicated_deduplication_window = 1000\"",
+             SLICE_ARG(t->name), SLICE_ARG(t->name));
+}
+
+/* The table as it is now. A table that is gone is schema trouble like any other: asked for again,
+ * and after some attempts its rows are dead letters. */
+static int job_schema(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    const struct flush_options *o = s->options.flush;
+    s->source = (struct flush_source){.wal = o->wal,
+                                      .table_name = job->plan.table,
+                                      .first = job->plan.first,
+                                      .last = job->plan.last,
+                                      .row_count = job->plan.rows,
+                                      .catalog = o->catalog(o->ctx),
+                                      .refuse = on_refused,
+                                      .ctx = s};
+    if (s->source.catalog == NULL)
+        return retry(s, CH_UNAVAILABLE, 0, "the schema is not known yet");
+    s->source.table = schema_catalog_find(s->source.catalog, job->plan.table);
+    if (s->source.table != NULL) {
+        if (job->warn_window)
+            check_window(s->source.table);
+        return 0;
+    }
+    int step = retry(s, CH_SCHEMA, 60, "the table does not exist in ClickHouse");
+    if (job->give_up)
+        return 0;
+    o->request_refresh(o->ctx);
+    return step;
+}
+
+static int job_steps(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    int rc = job_connect(s);
+    if (rc == 0)
+        rc = job_schema(s);
+    while (rc == 0 && job->unit_count > 0) {
+        s->split = false;
+        rc = unit_run(s);
+        bool late =
+            io_monotonic_ns() - s->started_ns > YIELD_NS || atomic_load(s->options.stopping);
+        if (rc == 0 && job->unit_count > 0 && late) {
+            job->result = FLUSH_RESULT_YIELD;
+            return commit_progress(s);
+        }
+        if (rc == 0 && s->split)
+            rc = commit_progress(s);
+    }
+    if (rc == STEP_RETRY && s->unsaved && commit_progress(s) != 0)
+        return STEP_LOG;
+    if (rc == 0) {
+        job->result = FLUSH_RESULT_DONE;
+        rc = commit_done(s);
+    }
+    return rc;
+}
+
+static void job_run(struct flush_sender *s)
+{
+    struct flush_job *job = &s->job;
+    job->reached = false;
+    job->outcome = CH_OK;
+    job->code = 0;
+    job->text[0] = '\0';
+    job->stored = 0;
+    s->unsaved = false;
+    s->started_ns = io_monotonic_ns();
+    memset(&s->source, 0, sizeof(s->source));
+    int rc = job_steps(s);
+    schema_catalog_unref(s->source.catalog);
+    if (rc != 0)
+        job->result = rc == STEP_LOG ? FLUSH_RESULT_LOG : FLUSH_RESULT_RETRY;
+    job->duration_ns = io_monotonic_ns() - s->started_ns;
+    queue_push(s->options.planner, &job->msg.link);
+}
+
+/* ---- thread ---- */
+
+static void release(struct flush_sender *s)
+{
+    flush_build_fini(&s->build);
+    ch_native_free(s->native);
+    ch_http_free(s->http);
+    s->native = NULL;
+    s->http = NULL;
+}
+
+static void *sender_main(void *arg)
+{
+    struct flush_sender *s = arg;
+    while (!atomic_load(&s->stop)) {
+        struct flush_msg *m = next_msg(s, IDLE_RELEASE_MS);
+        if (m == NULL) {
+            release(s);
+            continue;
+        }
+        must(m->kind == FLUSH_MSG_JOB);
+        job_run(s);
+    }
+    release(s);
+    return NULL;
+}
+
+struct flush_sender *flush_sender_start(const struct flush_sender_options *options, struct err *e)
+{
+    struct flush_sender *s = aligned_alloc(_Alignof(struct flush_sender), sizeof(*s));
+    if (s == NULL) {
+        (void)err_set(e, -ENOMEM, "flush: out of memory");
+        return NULL;
+    }
+    memset(s, 0, sizeof(*s));
+    s->magic = SENDER_MAGIC;
+    s->options = *options;
+    s->job.msg.kind = FLUSH_MSG_JOB;
+    flush_build_init(&s->build);
+    buf_init(&s->proposal.payload, LIMIT_WAL_ENTRY_BYTES + 64 * KIB);
+    s->insert_seconds = metric_new(METRIC_SECONDS, "wavehouse_clickhouse_duration_seconds",
+                                   "Time of operations on ClickHouse", "op=\"insert\"");
+    int rc = queue_init(&s->queue, 16);
+    if (rc == 0) {
+        rc = -pthread_create(&s->thread, NULL, sender_main, s);
+        if (rc == 0) {
+            char name[16];
+            (void)snprintf(name, sizeof(name), "flush.send%u", options->number);
+            (void)pthread_setname_np(s->thread, name);
+            return s;
+        }
+        queue_fini(&s->queue);
+    }
+    (void)err_set_errno(e, rc, "flush: cannot start a sender");
+    free(s);
+    return NULL;
+}
+
+struct flush_job *flush_sender_job(struct flush_sender *s)
+{
+    CHECK_MAGIC(s, SENDER_MAGIC);
+    return &s->job;
+}
+
+void flush_sender_give(struct flush_sender *s)
+{
+    CHECK_MAGIC(s, SENDER_MAGIC);
+    queue_push(&s->queue, &s->job.msg.link);
+}
+
+void flush_sender_stop(struct flush_sender *s)
+{
+    if (s == NULL)
+        return;
+    CHECK_MAGIC(s, SENDER_MAGIC);
+    atomic_store(&s->stop, true);
+    queue_wake(&s->queue);
+    (void)pthread_join(s->thread, NULL);
+    queue_fini(&s->queue);
+    for (uint32_t i = 0; i < s->job.unit_cap; i++)
+        flush_rows_fini(&s->job.units[i]);
+    free(s->job.units);
+    free(s->job.token);
+    buf_fini(&s->proposal.payload);
+    flush_rows_fini(&s->unit);
+    flush_rows_fini(&s->left);
+    flush_rows_fini(&s->right);
+    s->magic = 0;
+    free(s);
+}
