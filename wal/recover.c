@@ -419,8 +419,10 @@ static void note_membership(void *arg, uint64_t group_offset, const struct wal_e
     w->membership_len = payload.len;
 }
 
-/* The last opened segment is sealed and its successor not begun: the state at its end. */
-static int replay_sealed(struct recovery *r, struct found *f, struct err *e)
+/* The last opened segment has a footer and its successor is not begun. The footer and the last
+ * group before it are covered by the same sync: the crash may have kept the one and lost the other.
+ * So the footer counts only if the groups agree; then *complete, and w has the state at the end. */
+static int replay_sealed(struct recovery *r, struct found *f, bool *complete, struct err *e)
 {
     struct wal *w = r->w;
     struct wal_scan s;
@@ -431,23 +433,21 @@ static int replay_sealed(struct recovery *r, struct found *f, struct err *e)
     if ((rc = map_segment(r, f, &base, e)) != 0)
         return rc;
     wal_scan_init(&s, base, &f->seg->head);
-    while ((rc = wal_scan_next(&s, &g, note_membership, w, NULL)) == 0 &&
-           s.offset < f->foot.end_offset)
+    while (s.offset < f->foot.end_offset && wal_scan_next(&s, &g, note_membership, w, NULL) == 0)
         if (g.kind == WAL_GROUP_OPEN) {
             w->membership_len = s.open.membership.len;
             memcpy(w->membership, s.open.membership.ptr, s.open.membership.len);
         }
-    if (s.offset != f->foot.end_offset || s.last_crc != f->foot.last_crc)
-        rc = err_set(e, WH_ECORRUPT, "%s: bytes %" PRIu64 " to %" PRIu64 " are damaged" REFUSE,
-                     f->path, s.offset, f->foot.end_offset);
-    else
-        rc = 0;
+    *complete = s.offset == f->foot.end_offset && s.last_crc == f->foot.last_crc &&
+                s.next_index == f->foot.last_index + 1;
+    if (!*complete)
+        return unmap_segment(r, f, base, 0, e);
     take_state(w, f->foot.last_index, f->foot.last_term, f->foot.hard_term, f->foot.hard_vote);
     w->active = f->seg;
     w->act = (struct wal_active){.offset = f->foot.end_offset,
                                  .synced = f->foot.end_offset,
                                  .last_crc = f->foot.last_crc};
-    return unmap_segment(r, f, base, rc, e);
+    return unmap_segment(r, f, base, 0, e);
 }
 
 /* A segment without a valid first group becomes the active one. */
@@ -515,6 +515,7 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
 {
     struct wal *w = r->w;
     size_t last, active;
+    bool complete = false;
     int rc = 0;
 
     for (size_t i = 0; i < r->count; i++)
@@ -523,9 +524,12 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
     if ((rc = check_chain(r, &last, e)) != 0)
         return rc;
     active = last == r->count ? 0 : last;
-    if (last < r->count && r->found[last].foot_valid && !w->read_only)
-        active = last + 1; /* the next one is durable before a segment is sealed */
-    if (active == r->count)
+    if (last < r->count && r->found[last].foot_valid && !w->read_only) {
+        if ((rc = replay_sealed(r, &r->found[last], &complete, e)) != 0)
+            return rc;
+        active = complete ? last + 1 : last;
+    }
+    if (active == r->count) /* the next one is durable before a segment is sealed */
         return err_set(e, WH_ECORRUPT,
                        "%s: segment " WAL_NAME_FMT
                        " is missing: the one before it is sealed" REFUSE,
@@ -536,8 +540,6 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
         return err_set_errno(e, rc, "cannot open %s", w->path);
     if (last == r->count)
         r->found[0].seg->first_index = 1;
-    if (last < r->count && active != last)
-        rc = replay_sealed(r, &r->found[last], e);
     if (rc == 0)
         rc = active == last ? replay_active(r, &r->found[active], torn, e)
                             : begin_blank(r, &r->found[active], torn, e);
