@@ -19,6 +19,7 @@ enum { /* head page */
     H_SIZE = 56,
     H_FOOTER = 64,
     H_CREATED = 72,
+    H_DURABLE = 80,
     H_CRC = 4092
 };
 _Static_assert(H_CRC + 4 == LIMIT_WAL_BLOCK, "the CRC ends the head page");
@@ -128,6 +129,7 @@ void wal_head_put(char *page, struct wal_head *head)
     le64_put(page + H_SIZE, head->segment_bytes);
     le64_put(page + H_FOOTER, head->footer_offset);
     le64_put(page + H_CREATED, head->created_ns);
+    le64_put(page + H_DURABLE, head->durable_index);
     le32_put(page + H_CRC, crc32c(0, page, H_CRC));
     head->seed = head_seed(head);
 }
@@ -148,6 +150,7 @@ int wal_head_get(const char *page, struct wal_head *out, struct err *e)
     out->segment_bytes = le64_get(page + H_SIZE);
     out->footer_offset = le64_get(page + H_FOOTER);
     out->created_ns = le64_get(page + H_CREATED);
+    out->durable_index = le64_get(page + H_DURABLE);
     out->seed = head_seed(out);
     if (le32_get(page + H_BLOCK) != LIMIT_WAL_BLOCK ||
         !wal_segment_bytes_valid(out->segment_bytes) ||

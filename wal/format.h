@@ -58,7 +58,8 @@ struct wal_head {
     uint64_t segment_bytes;
     uint64_t footer_offset;
     uint64_t created_ns;
-    uint32_t seed; /* not stored: CRC of salt and number, start of every other CRC */
+    uint64_t durable_index; /* the log reached at least so far when this file was prepared */
+    uint32_t seed;          /* not stored: CRC of salt and number, start of every other CRC */
 };
 
 struct wal_group {

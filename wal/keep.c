@@ -73,7 +73,8 @@ int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out,
                             .number = number,
                             .segment_bytes = w->segment_bytes,
                             .footer_offset = wal_footer_offset(w->segment_bytes),
-                            .created_ns = io_realtime_ns()};
+                            .created_ns = io_realtime_ns(),
+                            .durable_index = wal_durable_index(w)};
     char tmp[WAL_PATH_CAP], path[WAL_PATH_CAP];
     struct wal_segment *seg = NULL;
     int rc, fd = -1;

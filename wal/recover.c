@@ -31,6 +31,8 @@ struct found {
 
 struct recovery {
     struct wal *w;
+    uint64_t durable_index; /* highest that a head page vouches for */
+    const char *durable_path;
     struct found *found;
     size_t count;
     uint64_t *numbers;
@@ -111,6 +113,10 @@ static int check_head(struct recovery *r, size_t i, const struct wal_head *head,
         return err_set(e, WH_ECORRUPT,
                        "%s: foreign segment: it belongs to another log than the first one" REFUSE,
                        path);
+    if (head->durable_index >= r->durable_index) {
+        r->durable_index = head->durable_index;
+        r->durable_path = path;
+    }
     if (size != head->segment_bytes)
         return err_set(e, WH_ECORRUPT,
                        "%s: %" PRIu64 " bytes, its head says %" PRIu64
@@ -351,7 +357,16 @@ static int judge_tail(struct recovery *r, struct found *f, const char *base, uin
     if (atomic_load(&f->seg->faults) != 0)
         return 0; /* unmap_segment says it */
     *torn = t.dirty_end - offset;
-    if (r->w->read_only || t.tail == WAL_TAIL_CLEAN)
+    if (r->w->read_only)
+        return 0;
+    if (r->w->last_index < r->durable_index)
+        return err_set(e, WH_ECORRUPT,
+                       "%s: bytes %" PRIu64 " to %" PRIu64
+                       " are damaged (%s): the log ends at index "
+                       "%" PRIu64 ", but %s says that %" PRIu64 " was durable" REFUSE,
+                       f->path, offset, f->seg->head.footer_offset - 1, cause->text,
+                       r->w->last_index, r->durable_path, r->durable_index);
+    if (t.tail == WAL_TAIL_CLEAN)
         return 0;
     if (t.tail == WAL_TAIL_ROT)
         return err_set(e, WH_ECORRUPT,
