@@ -236,7 +236,7 @@ function nativeSession(c) {
       return void c.write(b);
     }
     st.heard = true;
-    if (st.phase === 'opaque' && st.insert && b[0] !== 11 && b[0] !== 1 && st.data > 64 && !st.hold) {
+    if (st.phase === 'opaque' && st.insert && b[0] !== 11 && b[0] !== 1 && st.data > (st.q.compression ? 60 : 30) && !st.hold) {
       if (peek('native', 'ack', st.q.query)) st.hold = pick('native', 'ack', st.q.query);
     }
     if (st.hold) {                                  // the insert is done; its answer is not passed on
