@@ -274,7 +274,8 @@ static void feed_variable(struct config_builder *b, struct slice name, struct sl
         uint32_t index;
         bool twin;
         bool later = config_key_find(slice_str(key), &index, &twin) == CONFIG_LATER;
-        bool exact = slice_eq_str(name, env);
+        /* WH_CACHE is not a key of the section cache: leave it to the scripts */
+        bool exact = slice_eq_str(name, env) && (!later || strchr(key, '.') != NULL);
         bool below =
             later && name.len > len && memcmp(name.ptr, env, len) == 0 && name.ptr[len] == '_';
         if (!exact && !below)

@@ -357,6 +357,7 @@ static void test_environment(void)
     variable("WH_DATA_DIR", "/x", "");
     variable("WH_TEST_PORT", "1", "");
     variable("WH_PATH", "1", "");
+    variable("WH_CACHE", "1", "");
     variable("WHATEVER", "1", "");
     (void)setenv("WH_CLICKHOUSE_PASSWORD", "a", 1);
     (void)setenv("WH_CLICKHOUSE_PASSWORD_FILE", "/b", 1);
