@@ -74,6 +74,7 @@ struct json_reader {
     enum json_framing framing = JSON_ONE;
     size_t indexed = 0;     /* LINES: text before this has been given to next_run */
     size_t by_line_end = 0; /* LINES: up to here lines are indexed singly: the run has a bad one */
+    bool single = false;    /* LINES: the run is one line */
     bool started = false;   /* ONE: the value was given out; ITEMS: the bracket was seen */
     int final = 0;          /* ONE, ITEMS: the answer of every later call */
     const char *error = "";
@@ -467,7 +468,7 @@ int next_run(json_reader *r)
 {
     if (r->indexed == r->len)
         return WH_EEND;
-    bool single = r->indexed < r->by_line_end;
+    r->single = r->indexed < r->by_line_end;
     size_t len = run_length(r);
     const char *p = r->text + r->indexed;
     /* Only a run of one line is longer than RUN_BYTES. */
@@ -476,7 +477,7 @@ int next_run(json_reader *r)
         return refuse(r, WH_ELIMIT, ERR_LINE);
     }
     int rc = index_run(r, p, len);
-    if (rc == WH_ESYNTAX && !single) {
+    if (rc == WH_ESYNTAX && !r->single) {
         r->by_line_end = r->indexed + len;
         return 0;
     }
@@ -484,13 +485,9 @@ int next_run(json_reader *r)
     return rc;
 }
 
-int next_line(json_reader *r, struct json_doc *doc)
+/* The value on the line of the next token. */
+int walk_line(json_reader *r, struct json_doc *doc)
 {
-    while (r->k == r->count) {
-        int rc = next_run(r);
-        if (rc != 0)
-            return rc;
-    }
     const uint32_t *at = r->index->structural_indexes.get();
     const char *from = r->base + at[r->k];
     const void *nl = memchr(from, '\n', r->run_len - at[r->k]);
@@ -504,6 +501,27 @@ int next_line(json_reader *r, struct json_doc *doc)
     while (at[r->k] < limit)
         r->k++;
     return rc;
+}
+
+int next_line(json_reader *r, struct json_doc *doc)
+{
+    for (;;) {
+        while (r->k == r->count) {
+            int rc = next_run(r);
+            if (rc != 0)
+                return rc;
+        }
+        uint32_t token = r->index->structural_indexes.get()[r->k];
+        int rc = walk_line(r, doc);
+        if (rc != WH_ESYNTAX || r->error != ERR_STRING || r->single)
+            return rc;
+        /* A string over the line's end: simdjson's plain C++ kernel (processors without SSE 4.2)
+         * lets a backslash hide the line end from its check. Take the rest of the run line by line.
+         */
+        r->by_line_end = r->indexed;
+        r->indexed = static_cast<size_t>(r->base - r->text) + token;
+        r->k = r->count;
+    }
 }
 
 /* ---- the elements of one array ------------------------------------------------------------- */

@@ -9,7 +9,9 @@
  *
  * A key is a STRING node directly before its value. Numbers keep their digits, strings keep their
  * escapes (json_unescape when needed): nothing passes through a double. Duplicate keys are all
- * there, the caller decides (http-api §1: last wins). RFC 8259; depth ≤ LIMIT_JSON_DEPTH. */
+ * there, the caller decides (http-api §1: last wins). RFC 8259; depth ≤ LIMIT_JSON_DEPTH. Refused
+ * are a byte order mark, bytes that are not UTF-8, and control bytes (also NUL) in strings; a lone
+ * \u surrogate is accepted as the RFC's grammar has it. */
 #ifndef WH_JSON_JSON_H
 #define WH_JSON_JSON_H
 
@@ -34,15 +36,15 @@ enum json_kind {
 };
 
 enum {
-    JSON_F_ESCAPED = 1, /* STRING: contains a backslash */
-    JSON_F_INTEGER = 2, /* NUMBER: no '.', no exponent */
+    JSON_F_ESCAPED = 1,  /* STRING: contains a backslash */
+    JSON_F_INTEGER = 2,  /* NUMBER: no '.', no exponent */
     JSON_F_NEGATIVE = 4, /* NUMBER: starts with '-' */
-    JSON_F_SPACED = 8   /* ARRAY, OBJECT: white space between tokens somewhere inside */
+    JSON_F_SPACED = 8    /* ARRAY, OBJECT: white space between tokens somewhere inside */
 };
 
 struct json_node {
-    uint32_t off;   /* of the value's first byte; STRING: of the byte after the opening quote */
-    uint32_t len;   /* bytes; STRING: without quotes, escapes unresolved; containers: with brackets */
+    uint32_t off; /* of the value's first byte; STRING: of the byte after the opening quote */
+    uint32_t len; /* bytes; STRING: without quotes, escapes unresolved; containers: with brackets */
     uint32_t next;  /* number of the node after this value and all its children */
     uint32_t count; /* ARRAY: elements; OBJECT: members */
     uint8_t kind;   /* enum json_kind */
@@ -51,7 +53,7 @@ struct json_node {
 
 /* One value. Valid until the next call on the reader that made it. */
 struct json_doc {
-    const char *text; /* base of every off */
+    const char *text; /* base of every off; somewhere in the text given, not always its start */
     const struct json_node *nodes;
     uint32_t node_count;
 };
@@ -62,7 +64,9 @@ static inline struct slice json_raw(const struct json_doc *d, const struct json_
 }
 
 enum json_framing {
-    JSON_ONE,   /* the first value of the text; what follows it is not looked at */
+    JSON_ONE,   /* the first value of the text; what follows it is not looked at, but a number or
+                   word must end at white space, a bracket, comma or colon. WH_EEND at once when
+                   the text is nothing but white space */
     JSON_LINES, /* one value a line (LF or CRLF); blank lines are skipped; a bad line is reported
                    and the next line goes on */
     JSON_ITEMS  /* the elements of one array; white space may surround it, nothing else */
@@ -70,7 +74,9 @@ enum json_framing {
 
 struct json_reader;
 
-/* A reader keeps its memory between texts: no allocation once it has seen its largest one. Owned by
+/* A reader grows with its texts and keeps its memory between them: no allocation once it has seen
+ * its usual load. Lines need about 300 KiB whatever the text's size; one huge value or array needs
+ * up to 4 bytes per byte of text plus its nodes, which a small text after it gives back. Owned by
  * one thread. NULL when memory runs out. text_max: longest text in bytes, ≤ 256 MiB. */
 struct json_reader *json_reader_new(size_t text_max);
 void json_reader_free(struct json_reader *r);
@@ -85,8 +91,8 @@ int json_reader_begin(struct json_reader *r, const char *text, size_t len,
  *   WH_EEND     no more; for JSON_ITEMS the array was well-formed to its end
  *   WH_ESYNTAX  not JSON. JSON_LINES: this line only, call again for the next one. Otherwise the
  *               whole text is refused. json_reader_error() says what and where.
- *   WH_ELIMIT   deeper than LIMIT_JSON_DEPTH, or a line over LIMIT_NDJSON_LINE_BYTES; scope as above
- *   -ENOMEM  */
+ *   WH_ELIMIT   deeper than LIMIT_JSON_DEPTH, or a line over LIMIT_NDJSON_LINE_BYTES; scope as
+ * above -ENOMEM  */
 int json_reader_next(struct json_reader *r, struct json_doc *doc) WH_MUST_CHECK;
 
 /* After WH_ESYNTAX/WH_ELIMIT: a short cause such as "unterminated json array"; static text. */
@@ -95,8 +101,8 @@ const char *json_reader_error(const struct json_reader *r);
 /* JSON_ONE, after a value: true when something other than white space follows it. */
 bool json_reader_trailing(const struct json_reader *r);
 
-/* Resolve the escapes of a STRING's raw bytes into dst (room for raw.len bytes); returns the length.
- * A lone surrogate becomes U+FFFD. */
+/* Resolve the escapes of a STRING's raw bytes into dst (room for raw.len bytes); returns the
+ * length. A lone surrogate becomes U+FFFD. */
 size_t json_unescape(struct slice raw, char *dst);
 
 /* Append value n of doc without insignificant white space, otherwise byte for byte. Never writes a

@@ -26,10 +26,13 @@ struct record_checker; /* scratch memory and zone cache; one per thread */
 struct record_checker *record_checker_new(void);
 void record_checker_free(struct record_checker *c);
 
-/* Check doc (any kind; a non-object is refused) for table t. On success append its canonical form
- * to out, without a newline; on refusal out is unchanged. received_ns: acceptance instant in
- * nanoseconds since 1970 UTC. server_timezone: for columns without their own. Returns
- * result->status, or -ENOMEM/WH_EFULL when out cannot grow. Does not allocate in the steady state.
+/* Check doc (any kind; a non-object is refused) for table t, in this order: shape, unknown columns,
+ * kinds (both in key order), missing columns (in table order), nulls (in key order). Of duplicate
+ * keys only the last is judged. Blocks on a zoneinfo file the first time a zone-less text meets a
+ * zone. On success append its canonical form to out, without a newline; on refusal out is
+ * unchanged. received_ns: acceptance instant in nanoseconds since 1970 UTC. server_timezone: for
+ * columns without their own. Returns result->status, or -ENOMEM/WH_EFULL when out cannot grow. Does
+ * not allocate in the steady state.
  */
 int record_check(struct record_checker *c, const struct schema_table *t,
                  struct slice server_timezone, const struct record_options *options,

@@ -70,7 +70,10 @@ struct schema_builder *schema_builder_new(void);
 void schema_builder_free(struct schema_builder *b);
 void schema_builder_server(struct schema_builder *b, struct slice version, struct slice timezone);
 /* Start a table, then add its columns in table order. A column whose type text does not parse makes
- * the table unusable: it is left out and reported through log_warn("schema.bad_type"). */
+ * the table unusable: it is left out and reported through log_warn("schema.bad_type"). The same
+ * goes, as "schema.bad_table", for more than LIMIT_TABLE_COLUMNS columns, a name over
+ * LIMIT_NAME_BYTES and a default_kind this version does not know. 0, -ENOMEM, WH_ELIMIT (more than
+ * LIMIT_TABLES); both are sticky until schema_builder_finish. */
 int schema_builder_table(struct schema_builder *b, struct slice name, struct slice engine,
                          int64_t dedup_window) WH_MUST_CHECK;
 int schema_builder_column(struct schema_builder *b, struct slice name, struct slice type,
@@ -79,7 +82,8 @@ int schema_builder_column(struct schema_builder *b, struct slice name, struct sl
  */
 struct schema_catalog *schema_builder_finish(struct schema_builder *b, struct err *e);
 
-/* Persisted form. */
+/* Persisted form: one JSON text. load: NULL with the cause in e when it is not one of ours; one
+ * reference otherwise. */
 void schema_catalog_save(const struct schema_catalog *c, struct buf *out);
 struct schema_catalog *schema_catalog_load(struct slice text, struct err *e);
 

@@ -13,7 +13,8 @@
 #define ZONE_NAME_MAX  64
 #define FILE_BYTES_MAX (256 * 1024)
 #define HEADER_BYTES   44
-#define LAST_YEAR      2300 /* ClickHouse's types end in 2299 */
+#define OFFSET_MAX_S   (26 * 3600) /* beyond any zone; zone_local_to_utc relies on it */
+#define LAST_YEAR      2300        /* ClickHouse's types end in 2299 */
 
 struct change {
     int64_t at;     /* instant, seconds since 1970 UTC */
@@ -81,6 +82,11 @@ static bool take_abbreviation(struct cursor *c)
     return c->p - from >= 3;
 }
 
+static bool is_offset(int64_t seconds)
+{
+    return seconds >= -OFFSET_MAX_S && seconds <= OFFSET_MAX_S;
+}
+
 /* [+-]hh[:mm[:ss]] */
 static bool take_hms(struct cursor *c, int32_t *seconds)
 {
@@ -125,7 +131,7 @@ static bool parse_rule(struct slice text, struct rule *r)
         return false;
     r->std_offset = -r->std_offset; /* POSIX counts to the west */
     if (c.p == c.end)
-        return true;
+        return is_offset(r->std_offset);
     r->has_dst = true;
     r->dst_offset = r->std_offset + 3600;
     if (!take_abbreviation(&c))
@@ -135,7 +141,8 @@ static bool parse_rule(struct slice text, struct rule *r)
             return false;
         r->dst_offset = -r->dst_offset;
     }
-    return take_rule_day(&c, &r->start) && take_rule_day(&c, &r->end) && c.p == c.end;
+    return is_offset(r->std_offset) && is_offset(r->dst_offset) && take_rule_day(&c, &r->start) &&
+           take_rule_day(&c, &r->end) && c.p == c.end;
 }
 
 /* Civil seconds of a rule's moment in a year. */
@@ -227,7 +234,7 @@ static bool read_changes(struct zone *z, const char *p, const struct counts *n)
         return false;
     for (uint32_t i = 0; i < n->type; i++) {
         int64_t offset = be_int(infos + i * 6, 4);
-        if (offset < -26 * 3600 || offset > 26 * 3600)
+        if (!is_offset(offset))
             return false;
     }
     z->first_offset = (int32_t)be_int(infos, 4);
@@ -402,11 +409,11 @@ int64_t zone_local_to_utc(const struct zone *z, int64_t local_s)
     CHECK_MAGIC(z, ZONE_MAGIC);
     if (z->change_count == 0)
         return local_s - z->first_offset;
-    /* No offset exceeds 26 hours, so the answer lies between these two. Stretches are tried from
-     * the earliest on; each one's candidate is the local time less its offset. The first candidate
-     * that does not pass its stretch's end is the answer: inside the stretch it is an ordinary (or
-     * first repeated) time, before its start it is one that the change skipped. */
-    uint32_t n = changes_until(z, local_s - 26 * 3600);
+    /* No offset exceeds OFFSET_MAX_S, which tells where to start. Stretches are tried from the
+     * earliest on; each one's candidate is the local time less its offset. The first candidate that
+     * does not pass its stretch's end is the answer: inside the stretch it is an ordinary (or first
+     * repeated) time, before its start it is one that the change skipped. */
+    uint32_t n = changes_until(z, local_s - OFFSET_MAX_S);
     for (; n < z->change_count; n++)
         if (local_s - offset_after(z, n) < z->changes[n].at)
             break;
