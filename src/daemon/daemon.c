@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Start order: listeners bound (a taken port shows at once) → embedded engine → log recovered →
+ * store → log thread → discovery → flusher → socket loops → READY. Stop order is the reverse; each
+ * step stops its own threads before what they use goes away. */
+#include "daemon/daemon.h"
+
+#include "api/api.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/magic.h"
+#include "daemon/loops.h"
+#include "daemon/notify.h"
+#include "daemon/supervise.h"
+#include "flush/flush.h"
+#include "io/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define LISTEN_MAX         16
+#define ENDPOINTS_MAX      16
+#define PROPOSALS_MAX      65536
+#define CONNECT_TIMEOUT_MS 3000
+#define WAL_DEFAULT_BYTES  (50 * UINT64_C(1000000000)) /* wal.max_bytes */
+#define STATUS_EVERY_MS    5000
+#define PATH_CAP           4096
+#ifndef BUILD_GIT_COMMIT
+#define BUILD_GIT_COMMIT "unknown"
+#endif
+#ifndef BUILD_TIME
+#define BUILD_TIME "unknown"
+#endif
+
+struct daemon {
+    const struct config_options *options;
+    pthread_mutex_t config_lock;
+    const struct config *config;       /* in force */
+    const struct config *start_config; /* strings that live as long as the daemon point into it */
+    int listen_fds[LISTEN_MAX];
+    int listen_count;
+    struct ch_endpoint endpoints[ENDPOINTS_MAX];
+    struct ch_options clickhouse;
+    struct engine_child *engine;
+    struct wal *wal;
+    struct store *store;
+    struct commit_log *commit;
+    struct discovery *discovery;
+    struct flush *flush;
+    struct api_shared api;
+    struct loops *loops;
+    char wal_path[PATH_CAP], store_path[PATH_CAP];
+    char log_id[33]; /* hexadecimal */
+    uint64_t wal_max_bytes;
+    int signal_fd;
+    int poison_fd; /* eventfd: the log has failed */
+    bool failed;
+};
+
+int daemon_check_exposure(const struct config *config, struct err *e)
+{
+    if (config_listen_is_loopback(config) || config->insecure_open)
+        return 0;
+    return err_set(e, -EACCES,
+                   "server.listen names an address beyond loopback, and this version has no access "
+                   "control: anybody who reaches the port could write to every table. Listen on "
+                   "127.0.0.1 (behind an authenticating proxy, if need be), or accept the risk "
+                   "with --insecure-open");
+}
+
+/* --- configuration -----------------------------------------------------------------------------
+ */
+
+static const struct config *config_current(void *ctx)
+{
+    struct daemon *d = ctx;
+    (void)pthread_mutex_lock(&d->config_lock);
+    const struct config *c = config_ref(d->config);
+    (void)pthread_mutex_unlock(&d->config_lock);
+    return c;
+}
+
+/* wal.max_bytes, or its default rule: 50 GB, or 80 % of the file system if that is less. */
+static uint64_t wal_budget(const struct config *c)
+{
+    struct statvfs fs;
+    if (c->wal.max_bytes != 0)
+        return c->wal.max_bytes;
+    if (statvfs(c->data_dir, &fs) != 0)
+        return WAL_DEFAULT_BYTES;
+    uint64_t most = (uint64_t)fs.f_blocks * fs.f_frsize / 10 * 8;
+    return most < WAL_DEFAULT_BYTES ? most : WAL_DEFAULT_BYTES;
+}
+
+static struct schema_catalog *current_catalog(void *ctx)
+{
+    return discovery_catalog(((struct daemon *)ctx)->discovery);
+}
+
+static void request_refresh(void *ctx)
+{
+    discovery_nudge(((struct daemon *)ctx)->discovery);
+}
+
+static void flush_options_make(struct daemon *d, const struct config *c, struct flush_options *o)
+{
+    uint64_t wal_max = c->wal.max_bytes != 0 ? c->wal.max_bytes : d->wal_max_bytes;
+    *o = (struct flush_options){
+        .io = io_posix(),
+        .wal = d->wal,
+        .commit = d->commit,
+        .store = d->store,
+        .clickhouse = &d->clickhouse,
+        .cluster = d->log_id,
+        .max_open_conns = c->clickhouse.max_open_conns,
+        .interval_ms = c->flush.interval_ms,
+        .max_rows = c->flush.max_rows,
+        .max_bytes = c->flush.max_bytes,
+        .retry_min_ms = c->flush.retry_min_ms,
+        .retry_max_ms = c->flush.retry_max_ms,
+        .retain_ms = c->wal.retain_ms,
+        .insert_timeout_ms = c->clickhouse.query_timeout_ms,
+        .dlq_enabled = c->dlq.enabled,
+        .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : wal_max / 10,
+        .catalog = current_catalog,
+        .request_refresh = request_refresh,
+        .ctx = d,
+    };
+}
+
+static void log_lines(const char *id, const struct buf *text)
+{
+    const char *p = text->ptr, *end = text->ptr + text->len;
+    while (p < end) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        size_t n = lf != NULL ? (size_t)(lf - p) : (size_t)(end - p);
+        log_warn(id, "%.*s", (int)n, p);
+        p += n + 1;
+    }
+}
+
+static void reload(struct daemon *d)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    notify_send("RELOADING=1");
+    const struct config *next = config_load(d->options, &text), *adopted = NULL;
+    if (next != NULL) {
+        buf_reset(&text);
+        adopted = config_adopt(d->config, next, &text);
+    }
+    if (adopted == NULL) {
+        log_lines("config.refused", &text);
+        log_warn("config.refused", "the settings in force stay");
+    } else {
+        log_lines("config.changed", &text);
+        (void)pthread_mutex_lock(&d->config_lock);
+        const struct config *old = d->config;
+        d->config = adopted;
+        (void)pthread_mutex_unlock(&d->config_lock);
+        config_unref(old);
+        atomic_fetch_add(&d->api.config_version, 1);
+        struct flush_options fo;
+        flush_options_make(d, adopted, &fo);
+        flush_reload(d->flush, &fo);
+        discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
+        wal_set_budget(d->wal, wal_budget(adopted), adopted->wal.min_free);
+        log_configure(adopted->log_level, adopted->log_format);
+        log_info("config.reloaded", "the new settings are in force");
+    }
+    config_unref(next);
+    notify_send("READY=1");
+    buf_fini(&text);
+}
+
+/* --- start -------------------------------------------------------------------------------------
+ */
+
+static int open_listeners(struct daemon *d, struct err *e)
+{
+    const struct config *c = d->config;
+    if (!config_listen_is_loopback(c))
+        log_warn("daemon.open", "listening beyond loopback without access control or TLS: anybody "
+                                "who reaches the port can write to every table");
+    uint16_t port = c->server.port;
+    for (uint32_t i = 0; i < c->server.listen_count && i < LISTEN_MAX; i++) {
+        int rc = http_listen(c->server.listen[i], port, &d->listen_fds[i], &port, e);
+        if (rc != 0)
+            return rc;
+        d->listen_count++;
+        log_info("daemon.listening", "address=%s port=%u", c->server.listen[i], port);
+    }
+    return 0;
+}
+
+static int start_clickhouse(struct daemon *d, struct err *e)
+{
+    const struct config *c = d->start_config;
+    uint32_t n =
+        c->clickhouse.addr_count < ENDPOINTS_MAX ? c->clickhouse.addr_count : ENDPOINTS_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        (void)snprintf(d->endpoints[i].host, sizeof(d->endpoints[i].host), "%s",
+                       c->clickhouse.addr[i].host);
+        d->endpoints[i].port = c->clickhouse.addr[i].port;
+        d->endpoints[i].http_port = c->clickhouse.http_port;
+    }
+    d->clickhouse = (struct ch_options){
+        .endpoints = d->endpoints,
+        .endpoint_count = n,
+        .database = c->clickhouse.database,
+        .username = c->clickhouse.username,
+        .password = c->clickhouse.password,
+        .compress_lz4 = c->clickhouse.compression_lz4,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .io_timeout_ms = c->clickhouse.query_timeout_ms,
+    };
+    if (!c->clickhouse.embedded)
+        return 0;
+    const char *program = getenv("WAVEHOUSED_ENGINE"); /* an uninstalled build */
+    struct engine_child_options options = {
+        .program = program != NULL ? program : ENGINE_PATH,
+        .library = c->clickhouse.embedded_library,
+        .data_dir = c->data_dir,
+        .tcp_port = d->endpoints[0].port,
+        .http_port = c->clickhouse.http_port,
+    };
+    return engine_child_start(&d->engine, &options, e);
+}
+
+static void on_poison(void *ctx, const struct err *e)
+{
+    struct daemon *d = ctx;
+    (void)e;
+    uint64_t one = 1;
+    atomic_store(&d->api.poisoned, true);
+    (void)!write(d->poison_fd, &one, sizeof(one));
+}
+
+static int start_log(struct daemon *d, struct err *e)
+{
+    const struct config *c = d->config;
+    struct wal_recovery found = {0};
+    (void)snprintf(d->wal_path, sizeof(d->wal_path), "%s/wal", c->data_dir);
+    (void)snprintf(d->store_path, sizeof(d->store_path), "%s/store", c->data_dir);
+    d->wal_max_bytes = wal_budget(c);
+    struct wal_options options = {
+        .path = d->wal_path,
+        .segment_size_bytes = c->wal.segment_size,
+        .group_bytes_max = c->wal.max_group,
+        .bytes_max = d->wal_max_bytes,
+        .free_bytes_min = c->wal.min_free,
+    };
+    int rc = wal_open(&d->wal, io_posix(), &options, &found, e);
+    if (rc != 0)
+        return rc;
+    uint8_t id[WAL_LOG_ID_BYTES];
+    wal_log_id(d->wal, id);
+    for (size_t i = 0; i < sizeof(id); i++)
+        (void)snprintf(d->log_id + 2 * i, 3, "%02x", id[i]);
+    log_info("wal.recovered",
+             "first=%" PRIu64 " last=%" PRIu64 " segments=%" PRIu64 " bytes=%" PRIu64
+             " torn_bytes=%" PRIu64 " took_us=%" PRIu64,
+             found.first_index, found.last_index, found.segments, found.bytes, found.torn_bytes,
+             found.duration_us);
+    struct store_options store = {.path = d->store_path};
+    rc = store_open(&d->store, &store, e);
+    if (rc != 0)
+        return rc;
+    struct commit_options commit = {
+        .queue_cap = PROPOSALS_MAX,
+        .term = found.last_term + 1,
+        .group_bytes_max = c->wal.max_group,
+    };
+    return commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
+}
+
+static int start_rest(struct daemon *d, struct err *e)
+{
+    const struct config *c = d->config;
+    struct discovery_options discovery = {.clickhouse = d->clickhouse,
+                                          .refresh_interval_ms = c->schema_refresh_ms};
+    int rc = discovery_start(&d->discovery, d->store, &discovery, e);
+    if (rc != 0)
+        return rc;
+    struct flush_options flush;
+    flush_options_make(d, c, &flush);
+    rc = flush_start(&d->flush, &flush, e);
+    if (rc != 0)
+        return rc;
+    d->api.log = d->commit;
+    d->api.wal = d->wal;
+    d->api.store = d->store;
+    d->api.discovery = d->discovery;
+    d->api.version = BUILD_VERSION;
+    d->api.git_commit = BUILD_GIT_COMMIT;
+    d->api.build_time = BUILD_TIME;
+    d->api.config = config_current;
+    d->api.config_ctx = d;
+    (void)pthread_mutex_init(&d->api.order_lock, NULL);
+    return loops_start(&d->loops, &d->api, c->server.threads, d->listen_fds, d->listen_count, e);
+}
+
+static int start(struct daemon *d, struct err *e)
+{
+    if (mkdir(d->config->data_dir, 0700) != 0 && errno != EEXIST)
+        return err_set_errno(e, -errno, "%s: cannot make the data directory (data_dir)",
+                             d->config->data_dir);
+    int rc = open_listeners(d, e);
+    if (rc == 0)
+        rc = start_clickhouse(d, e);
+    if (rc == 0)
+        rc = start_log(d, e);
+    if (rc == 0)
+        rc = start_rest(d, e);
+    return rc;
+}
+
+/* --- run and stop ------------------------------------------------------------------------------
+ */
+
+static void update_status(struct daemon *d)
+{
+    struct flush_stats s;
+    char text[256];
+    flush_stats_get(d->flush, &s);
+    (void)snprintf(text, sizeof(text), "STATUS=%" PRIu64 " rows waiting for ClickHouse (%s)",
+                   s.pending_rows, s.reachable ? "reachable" : "unreachable");
+    notify_send(text);
+}
+
+/* Until a signal says stop or the log fails. */
+static void run(struct daemon *d)
+{
+    for (;;) {
+        struct pollfd p[2] = {{.fd = d->signal_fd, .events = POLLIN},
+                              {.fd = d->poison_fd, .events = POLLIN}};
+        int n = poll(p, 2, STATUS_EVERY_MS);
+        if (n == 0)
+            update_status(d);
+        if (p[1].revents != 0) {
+            d->failed = true;
+            return;
+        }
+        struct signalfd_siginfo si;
+        if (p[0].revents == 0 || read(d->signal_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
+            continue;
+        if (si.ssi_signo == SIGHUP) {
+            reload(d);
+        } else {
+            log_info("daemon.drain", "signal=%" PRIu32 "; a second one stops at once",
+                     si.ssi_signo);
+            return;
+        }
+    }
+}
+
+static void *second_signal_main(void *arg)
+{
+    struct daemon *d = arg;
+    struct signalfd_siginfo si;
+    struct pollfd p = {.fd = d->signal_fd, .events = POLLIN};
+    for (;;) {
+        if (poll(&p, 1, -1) == 1 && read(d->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si) &&
+            si.ssi_signo != SIGHUP) {
+            log_warn("daemon.stopped", "second signal: stopped at once; what was acknowledged is "
+                                       "in the log");
+            _exit(DAEMON_FAILED);
+        }
+    }
+    return NULL;
+}
+
+static void stop(struct daemon *d)
+{
+    uint64_t timeout_ms = d->config->server.shutdown_timeout_ms;
+    uint64_t until = io_monotonic_ns() + timeout_ms * 1000000;
+    notify_send("STOPPING=1");
+    if (d->loops != NULL)
+        loops_stop(d->loops, timeout_ms);
+    for (int i = 0; i < d->listen_count; i++)
+        (void)close(d->listen_fds[i]);
+    uint64_t now = io_monotonic_ns();
+    if (d->flush != NULL && flush_stop(d->flush, until > now ? (until - now) / 1000000 : 0) != 0) {
+        /* A sender hangs in ClickHouse. Everything that it uses must stay; the process ends. */
+        log_warn("daemon.stopped", "an insert did not end within server.shutdown_timeout; it is "
+                                   "repeated at the next start");
+        (void)fflush(NULL);
+        _exit(d->failed ? DAEMON_FAILED : DAEMON_OK);
+    }
+    if (d->discovery != NULL)
+        discovery_stop(d->discovery);
+    if (d->commit != NULL)
+        commit_stop(d->commit);
+    if (d->wal != NULL)
+        wal_close(d->wal);
+    if (d->store != NULL)
+        store_close(d->store);
+    if (d->engine != NULL)
+        engine_child_stop(d->engine);
+}
+
+static int prepare_signals(struct daemon *d, struct err *e)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    /* Before any thread starts: all of them inherit the mask. */
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    d->poison_fd = eventfd(0, EFD_CLOEXEC);
+    if (d->signal_fd < 0 || d->poison_fd < 0)
+        return err_set_errno(e, -errno, "preparing signals");
+    return 0;
+}
+
+int daemon_run(const struct config_options *options, const struct config *config)
+{
+    static struct daemon d;
+    struct err e = {0};
+    d.options = options;
+    d.config = config;
+    d.start_config = config_ref(config);
+    (void)pthread_mutex_init(&d.config_lock, NULL);
+    log_configure(config->log_level, config->log_format);
+    int rc = prepare_signals(&d, &e);
+    if (rc == 0)
+        rc = start(&d, &e);
+    if (rc == 0) {
+        log_info("daemon.ready", "version=%s data_dir=%s log_id=%s", BUILD_VERSION,
+                 config->data_dir, d.log_id);
+        notify_send("READY=1");
+        run(&d);
+    } else {
+        log_error("daemon.failed", "%s", e.text);
+        d.failed = true;
+    }
+    pthread_t watcher;
+    if (pthread_create(&watcher, NULL, second_signal_main, &d) == 0)
+        (void)pthread_detach(watcher);
+    stop(&d);
+    log_info("daemon.stopped", "%s", d.failed ? "after a failure" : "clean");
+    return d.failed ? DAEMON_FAILED : DAEMON_OK;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon: every room started in order, run until a signal, stopped in reverse order. */
+#ifndef WH_DAEMON_DAEMON_H
+#define WH_DAEMON_DAEMON_H
+
+#include "config/config.h"
+
+enum daemon_exit {
+    DAEMON_OK = 0,
+    DAEMON_FAILED = 1,
+    DAEMON_USAGE = 2
+};
+
+/* Runs until SIGTERM, SIGINT or a failure of the log. options are read again at SIGHUP. config: one
+ * reference, taken. Blocks. */
+int daemon_run(const struct config_options *options, const struct config *config);
+
+/* The daemon must not be reached from beyond loopback without access control: 0, or the sentence
+ * for the operator in e. */
+int daemon_check_exposure(const struct config *config, struct err *e) WH_MUST_CHECK;
+
+#endif
