@@ -35,12 +35,6 @@
 #define WAL_DEFAULT_BYTES  (50 * UINT64_C(1000000000)) /* wal.max_bytes */
 #define STATUS_EVERY_MS    5000
 #define PATH_CAP           4096
-#ifndef BUILD_GIT_COMMIT
-#define BUILD_GIT_COMMIT "unknown"
-#endif
-#ifndef BUILD_TIME
-#define BUILD_TIME "unknown"
-#endif
 
 struct daemon {
     const struct config_options *options;

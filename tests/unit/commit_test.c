@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log thread over a real log in a temporary folder. */
+#include "base/buf.h"
+#include "base/log.h"
+#include "cluster/commit.h"
+#include "io/clock.h"
+#include "tests/lib/tap.h"
+#include "wal/wal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SEGMENT (256 * 1024)
+
+static _Atomic int syncs, fail_sync_after = -1;
+static _Atomic bool poisoned;
+static struct io faulty;
+
+static int counting_fdatasync(void *ctx, int fd)
+{
+    atomic_fetch_add(&syncs, 1);
+    int left = atomic_load(&fail_sync_after);
+    if (left == 0)
+        return -EIO;
+    if (left > 0)
+        atomic_fetch_sub(&fail_sync_after, 1);
+    return io_posix()->fdatasync(ctx, fd);
+}
+
+static void on_poison(void *ctx, const struct err *e)
+{
+    (void)ctx;
+    (void)e;
+    atomic_store(&poisoned, true);
+}
+
+struct fixture {
+    char path[64];
+    struct wal *w;
+    struct commit_log *c;
+    struct queue done;
+};
+
+static bool fixture_open(struct fixture *f, uint64_t bytes_max)
+{
+    struct err e = {0};
+    struct wal_recovery found;
+    struct wal_options options = {.path = f->path,
+                                  .segment_size_bytes = SEGMENT,
+                                  .group_bytes_max = 1 << 20,
+                                  .bytes_max = bytes_max,
+                                  .free_bytes_min = 0};
+    if (!ok(wal_open(&f->w, &faulty, &options, &found, &e) == 0, "log opened %s", e.text))
+        return false;
+    struct commit_options co = {.queue_cap = 1000,
+                                .term = found.last_term + 1,
+                                .group_bytes_max = 1 << 20};
+    return ok(queue_init(&f->done, SIZE_MAX) == 0, "queue") &&
+           ok(commit_start(&f->c, f->w, &co, on_poison, NULL, &e) == 0, "log thread started %s",
+              e.text);
+}
+
+static void fixture_close(struct fixture *f)
+{
+    commit_stop(f->c);
+    wal_close(f->w);
+    queue_fini(&f->done);
+}
+
+static void fixture_remove(const struct fixture *f)
+{
+    char command[128];
+    (void)snprintf(command, sizeof(command), "rm -rf %s", f->path);
+    (void)!system(command);
+}
+
+/* Wait for one proposal; NULL after ten seconds. */
+static struct proposal *wait_done(struct fixture *f)
+{
+    for (;;) {
+        struct queue_link *link = queue_pop(&f->done);
+        if (link != NULL)
+            return QUEUE_ITEM(link, struct proposal, link);
+        if (!queue_sleep(&f->done))
+            continue;
+        struct pollfd p = {.fd = queue_fd(&f->done), .events = POLLIN};
+        if (poll(&p, 1, 10000) != 1)
+            return NULL;
+        queue_wake_ack(&f->done);
+    }
+}
+
+static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *data, size_t n)
+{
+    *p = (struct proposal){.type = type, .part_count = 1, .done = &f->done};
+    p->parts[0] = (struct iovec){data, n};
+    while (commit_propose(f->c, p) != 0)
+        ;
+}
+
+#define MANY 500
+
+static void test_group_commit(void)
+{
+    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    static struct proposal p[MANY];
+    static char data[100] = "payload";
+    ok(mkdtemp(f.path) != NULL, "temporary folder");
+    if (!fixture_open(&f, UINT64_MAX))
+        return;
+    int before = atomic_load(&syncs);
+    for (int i = 0; i < MANY; i++)
+        propose(&f, &p[i], WAL_CONTROL, data, sizeof(data));
+    bool all = true, ordered = true;
+    uint64_t last = 0;
+    for (int i = 0; i < MANY; i++) {
+        struct proposal *d = wait_done(&f);
+        all = all && d == &p[i] && d->result == 0;
+        ordered = ordered && d != NULL && d->index == (last == 0 ? d->index : last + 1);
+        last = d != NULL ? d->index : 0;
+    }
+    ok(all, "every proposal comes back committed, in order");
+    ok(ordered, "indexes have no gap");
+    ok(atomic_load(&syncs) - before < MANY, "%d entries took %d syncs", MANY,
+       atomic_load(&syncs) - before);
+    is_u64(wal_commit_index(f.w), last, "the commit mark is the last entry");
+    fixture_close(&f);
+
+    ok(fixture_open(&f, UINT64_MAX), "opened again");
+    is_u64(commit_term(f.c), 2, "each start is a new term");
+    is_u64(wal_commit_index(f.w), last + 1, "what was durable is committed with the new no-op");
+    fixture_close(&f);
+    fixture_remove(&f);
+}
+
+static void test_budget(void)
+{
+    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    static struct proposal p;
+    static char data[60000];
+    ok(mkdtemp(f.path) != NULL, "temporary folder");
+    if (!fixture_open(&f, 3 * SEGMENT))
+        return;
+    int accepted = 0;
+    bool refused = false;
+    for (int i = 0; i < 100 && !refused; i++) {
+        propose(&f, &p, WAL_EVENTS, data, sizeof(data));
+        struct proposal *d = wait_done(&f);
+        refused = d != NULL && d->result == WH_EAGAIN;
+        accepted += d != NULL && d->result == 0;
+        (void)usleep(1000); /* lets housekeeping prepare the next segment while it may */
+    }
+    ok(refused && accepted > 0, "events are refused at the budget, after %d", accepted);
+    const char *cause = "";
+    for (int i = 0; i < 5000 && commit_accepting(f.c, &cause); i++)
+        (void)usleep(1000);
+    ok(strstr(cause, "wal.max_bytes") != NULL, "and the cause is told");
+    propose(&f, &p, WAL_FLUSH_DONE, data, 100);
+    struct proposal *d = wait_done(&f);
+    ok(d != NULL && d->result == 0, "the flusher's entries still fit");
+    uint64_t kept = wal_commit_index(f.w);
+    commit_set_trim(f.c, kept, UINT64_C(3600) * 1000000000);
+    bool again = false;
+    for (int i = 0; i < 200 && !again; i++) {
+        propose(&f, &p, WAL_EVENTS, data, sizeof(data));
+        d = wait_done(&f);
+        again = d != NULL && d->result == 0;
+        if (!again)
+            (void)usleep(50000);
+    }
+    ok(again, "once segments are flushed they make room, even inside the retention time");
+    fixture_close(&f);
+    fixture_remove(&f);
+}
+
+static void test_poison(void)
+{
+    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    static struct proposal p[3];
+    static char data[10];
+    ok(mkdtemp(f.path) != NULL, "temporary folder");
+    if (!fixture_open(&f, UINT64_MAX))
+        return;
+    propose(&f, &p[0], WAL_CONTROL, data, sizeof(data));
+    struct proposal *d = wait_done(&f);
+    ok(d != NULL && d->result == 0, "before the fault");
+    atomic_store(&fail_sync_after, 0);
+    propose(&f, &p[1], WAL_CONTROL, data, sizeof(data));
+    d = wait_done(&f);
+    ok(d != NULL && d->result == WH_EPOISON, "a failed fdatasync is not acknowledged");
+    for (int i = 0; i < 5000 && !atomic_load(&poisoned); i++)
+        (void)usleep(1000);
+    ok(atomic_load(&poisoned), "the daemon is told");
+    atomic_store(&fail_sync_after, -1);
+    propose(&f, &p[2], WAL_CONTROL, data, sizeof(data));
+    d = wait_done(&f);
+    ok(d != NULL && d->result == WH_EPOISON, "and nothing is acknowledged after it, though syncs "
+                                             "would succeed again");
+    fixture_close(&f);
+    fixture_remove(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    faulty = *io_posix();
+    faulty.fdatasync = counting_fdatasync;
+    test_group_commit();
+    test_budget();
+    test_poison();
+    return tap_done();
+}
