@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole ingest path in one process, without ClickHouse: socket → loop → log → answer. In the
+ * steady state it must not allocate (c-style §6). The linker sends our malloc, calloc and realloc
+ * calls through the counters below (--wrap). */
+#include "api/api.h"
+#include "base/log.h"
+#include "io/clock.h"
+#include "tests/lib/tap.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WARM_UP  300
+#define MEASURED 1000
+#define SLACK    5 /* timers of other threads */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+static _Atomic uint64_t allocations;
+
+void *__wrap_malloc(size_t n)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __real_malloc(n);
+}
+void *__wrap_calloc(size_t count, size_t size)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __real_calloc(count, size);
+}
+void *__wrap_realloc(void *p, size_t n)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __real_realloc(p, n);
+}
+
+static const struct config *settings;
+
+static const struct config *current_settings(void *ctx)
+{
+    (void)ctx;
+    return config_ref(settings);
+}
+
+static void on_poison(void *ctx, const struct err *e)
+{
+    (void)ctx;
+    (void)e;
+}
+
+static void *run_loop(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
+
+/* As if an earlier run had discovered it. */
+static bool persist_schema(struct store *store, struct err *e)
+{
+    struct schema_builder *b = schema_builder_new();
+    schema_builder_server(b, SLICE_LIT("26.7.1.1"), SLICE_LIT("UTC"));
+    bool fine = schema_builder_table(b, SLICE_LIT("t"), SLICE_LIT("MergeTree"), 100) == 0 &&
+                schema_builder_column(b, SLICE_LIT("id"), SLICE_LIT("UInt64"), SLICE_LIT(""),
+                                      SLICE_LIT("")) == 0 &&
+                schema_builder_column(b, SLICE_LIT("ts"), SLICE_LIT("DateTime64(3, 'UTC')"),
+                                      SLICE_LIT(""), SLICE_LIT("")) == 0 &&
+                schema_builder_column(b, SLICE_LIT("note"), SLICE_LIT("String"), SLICE_LIT(""),
+                                      SLICE_LIT("")) == 0;
+    struct schema_catalog *c = schema_builder_finish(b, e);
+    schema_builder_free(b);
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    if (c != NULL)
+        schema_catalog_save(c, &text);
+    fine = fine && c != NULL && store_blob_put(store, "schema", buf_slice(&text), e) == 0;
+    buf_fini(&text);
+    schema_catalog_unref(c);
+    return fine;
+}
+
+static int connect_to(uint16_t port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    return connect(fd, (const struct sockaddr *)&a, sizeof(a)) == 0 ? fd : -1;
+}
+
+/* One POST; true when the answer is a 200 that contains want. */
+static bool post(int fd, const char *body, const char *want)
+{
+    char request[1024], answer[2048];
+    int n = snprintf(request, sizeof(request),
+                     "POST /v1/ingest?table=t HTTP/1.1\r\nHost: x\r\nX-Request-ID: r\r\n"
+                     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                     strlen(body), body);
+    if (send(fd, request, (size_t)n, 0) != n)
+        return false;
+    size_t got = 0;
+    for (;;) {
+        ssize_t k = recv(fd, answer + got, sizeof(answer) - 1 - got, 0);
+        if (k <= 0)
+            return false;
+        got += (size_t)k;
+        answer[got] = '\0';
+        if (strstr(answer, "\r\n\r\n") != NULL && strstr(answer, want) != NULL)
+            return strncmp(answer, "HTTP/1.1 200 ", 13) == 0;
+        if (strstr(answer, "\r\n\r\n{\"error\"") != NULL && answer[got - 1] == '}')
+            return false;
+    }
+}
+
+static const char single[] = "{\"id\":1,\"ts\":\"2026-01-01 00:00:00.5\",\"note\":\"a\"}";
+static const char batch[] = "[{\"id\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"note\":\"a\"},"
+                            "{\"id\":2,\"ts\":0,\"note\":\"b\"}]";
+
+static void drive(int fd)
+{
+    bool all = true;
+    for (int i = 0; i < WARM_UP; i++)
+        all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
+    ok(all, "single objects and batches are committed");
+    uint64_t before = atomic_load(&allocations);
+    for (int i = 0; i < MEASURED; i++)
+        all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
+    uint64_t n = atomic_load(&allocations) - before;
+    ok(all, "%d more of each", MEASURED);
+    ok(before > 0 && n <= SLACK, "no allocation per request in the steady state (%d allocations)",
+       (int)n);
+}
+
+int main(void)
+{
+    char path[] = "/tmp/ingest_alloc_test.XXXXXX", wal_path[64], store_path[64], command[128];
+    struct err e = {0};
+    struct buf findings;
+    log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    ok(mkdtemp(path) != NULL, "temporary folder");
+    (void)snprintf(wal_path, sizeof(wal_path), "%s/wal", path);
+    (void)snprintf(store_path, sizeof(store_path), "%s/store", path);
+    buf_init(&findings, SIZE_MAX);
+    settings = config_load(&(struct config_options){0}, &findings);
+
+    struct api_shared shared = {.config = current_settings, .version = "0"};
+    (void)pthread_mutex_init(&shared.order_lock, NULL);
+    struct wal_recovery found;
+    struct wal_options wo = {.path = wal_path,
+                             .segment_size_bytes = 64 << 20,
+                             .group_bytes_max = 1 << 20,
+                             .bytes_max = UINT64_MAX};
+    struct commit_options co = {.queue_cap = 1000, .term = 1, .group_bytes_max = 1 << 20};
+    struct ch_endpoint nowhere = {.host = "127.0.0.1", .port = 1, .http_port = 1};
+    struct discovery_options dopt = {.clickhouse = {.endpoints = &nowhere,
+                                                    .endpoint_count = 1,
+                                                    .database = "default",
+                                                    .username = "default",
+                                                    .password = "",
+                                                    .connect_timeout_ms = 100,
+                                                    .io_timeout_ms = 100},
+                                     .refresh_interval_ms = 60000};
+    struct loop *loop = NULL;
+    struct api_loop *api = NULL;
+    int listen_fd = -1;
+    uint16_t port = 0;
+    bool started =
+        settings != NULL && wal_open(&shared.wal, io_posix(), &wo, &found, &e) == 0 &&
+        store_open(&shared.store, &(struct store_options){.path = store_path}, &e) == 0 &&
+        persist_schema(shared.store, &e) &&
+        commit_start(&shared.log, shared.wal, &co, on_poison, NULL, &e) == 0 &&
+        discovery_start(&shared.discovery, shared.store, &dopt, &e) == 0 &&
+        http_listen("127.0.0.1", 0, &listen_fd, &port, &e) == 0 && loop_new(&loop, &e) == 0 &&
+        api_loop_new(&api, &shared, loop, &listen_fd, 1, &e) == 0;
+    if (!ok(started, "log, store, discovery and one loop started %s", e.text))
+        return tap_done();
+    pthread_t thread;
+    ok(pthread_create(&thread, NULL, run_loop, loop) == 0, "loop runs");
+    int fd = connect_to(port);
+    if (ok(fd >= 0, "connected"))
+        drive(fd);
+    ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
+
+    (void)close(fd);
+    loop_stop(loop);
+    (void)pthread_join(thread, NULL);
+    api_loop_free(api);
+    loop_free(loop);
+    (void)close(listen_fd);
+    discovery_stop(shared.discovery);
+    commit_stop(shared.log);
+    wal_close(shared.wal);
+    store_close(shared.store);
+    config_unref(settings);
+    buf_fini(&findings);
+    (void)snprintf(command, sizeof(command), "rm -rf %s", path);
+    (void)!system(command);
+    return tap_done();
+}
