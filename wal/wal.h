@@ -90,6 +90,9 @@ struct wal_cursor;
  * -EWOULDBLOCK another process has the lock; -errno. */
 int wal_open(struct wal **out, const struct io *io, const struct wal_options *options,
              struct wal_recovery *report, struct err *e) WH_MUST_CHECK;
+/* Identity of this log, random, made with it: tokens and positions of another log do not match. */
+#define WAL_LOG_ID_BYTES 16
+void wal_log_id(const struct wal *w, uint8_t id[WAL_LOG_ID_BYTES]);
 /* Stops without syncing what was only appended; writes a last sync mark when all is durable
  * (blocks: pwritev, fdatasync). Every cursor must be closed before. NULL is fine. */
 void wal_close(struct wal *w);

@@ -368,6 +368,11 @@ void wal_commit(struct wal *w, uint64_t index)
         atomic_store_explicit(&w->commit_index, index, memory_order_release);
 }
 
+void wal_log_id(const struct wal *w, uint8_t id[WAL_LOG_ID_BYTES])
+{
+    memcpy(id, w->cluster_id, WAL_LOG_ID_BYTES);
+}
+
 uint64_t wal_durable_index(const struct wal *w)
 {
     return atomic_load_explicit(&w->durable_index, memory_order_acquire);

@@ -5,7 +5,7 @@
  *   next group piles up meanwhile) → wal_commit → hand each proposal back → wake the consumers.
  *
  * Failure paths: no room in the log answers that proposal WH_EAGAIN and goes on, since the
- * flusher's small entries may still fit (events leave ROOM_RESERVE_BYTES to them: without their
+ * flusher's small entries may still fit (events leave room_reserve_bytes to them: without their
  * "done" entries no segment could ever be deleted). A failed write or sync answers the group and
  * everything after it WH_EPOISON, and the daemon exits: what the disk holds is only known after a
  * restart. */
@@ -22,15 +22,18 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define COMMIT_MAGIC        0x434d4954u
 #define SUBSCRIBERS_MAX     8
 #define GROUP_ENTRIES_MAX   8192
-#define ROOM_RESERVE_BYTES  (256 * KIB)
 #define HOUSEKEEPING_MS     200 /* how soon a used-up spare segment is replaced */
 #define HOUSEKEEPING_BAD_MS 1000
 #define TRIM_EVERY_MS       1000
 #define EARLY_TRIM_STEPS    16
+#define ROOM_WAIT_NS        (UINT64_C(5) * 1000000000)
+#define ROOM_POLL_NS        500000
+#define IDLE_SYNC_MS        1000 /* quiet for this long: the log gets a sync mark */
 
 struct commit_log {
     uint32_t magic;
@@ -70,10 +73,16 @@ static size_t payload_bytes(const struct proposal *p)
     return n;
 }
 
+/* Free bytes that an event entry needs to see: it leaves some to the flusher's entries. */
+static uint64_t event_room(const struct commit_log *c, size_t bytes)
+{
+    return bytes + c->options.room_reserve_bytes;
+}
+
 /* 0 when the entry is in the open group. */
 static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
 {
-    if (p->type == WAL_EVENTS && !wal_has_room(c->w, bytes + ROOM_RESERVE_BYTES))
+    if (p->type == WAL_EVENTS && !wal_has_room(c->w, event_room(c, bytes)))
         return WH_EAGAIN;
     struct wal_entry entry = {
         .type = p->type,
@@ -95,10 +104,6 @@ static void poison(struct commit_log *c, const struct err *e)
     if (c->poisoned)
         return;
     c->poisoned = true;
-    log_error("wal.poisoned",
-              "%s; no further event is acknowledged, exiting; on restart the log is "
-              "read back from the disk",
-              e->text);
     c->on_poison(c->on_poison_ctx, e);
 }
 
@@ -121,10 +126,32 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
         metric_observe(c->group_bytes, bytes);
         wake_subscribers(c);
     }
+    if (!no_room_known(c) && !wal_has_room(c->w, c->options.room_ahead_bytes))
+        queue_wake(&c->housekeeping_wake);
     for (uint32_t i = 0; i < count; i++)
         answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
     if (rc != 0)
         poison(c, &e);
+}
+
+static bool no_room_known(struct commit_log *c)
+{
+    return atomic_load_explicit(&c->room_cause, memory_order_relaxed) != 0;
+}
+
+/* The spare segment is being prepared and the open one is full: events come in faster than the disk
+ * takes zeros. Waiting is the back-pressure; refusing would be an outage of a fraction of a second.
+ */
+static bool wait_for_room(struct commit_log *c, uint64_t bytes)
+{
+    uint64_t until = io_monotonic_ns() + ROOM_WAIT_NS;
+    queue_wake(&c->housekeeping_wake);
+    while (!wal_has_room(c->w, bytes)) {
+        if (no_room_known(c) || atomic_load(&c->stopping) || io_monotonic_ns() > until)
+            return false;
+        (void)nanosleep(&(struct timespec){.tv_nsec = ROOM_POLL_NS}, NULL);
+    }
+    return true;
 }
 
 /* Take what waits into one group and commit it; false when nothing waited. */
@@ -140,10 +167,18 @@ static bool run_group(struct commit_log *c)
         struct proposal *p = QUEUE_ITEM(link, struct proposal, link);
         size_t n = payload_bytes(p);
         int rc = c->poisoned ? WH_EPOISON : append_one(c, p, n);
+        if (rc == WH_EAGAIN && !no_room_known(c)) {
+            if (count > 0)
+                sync_group(c, count, bytes); /* do not let them wait for the disk's zeros too */
+            count = 0;
+            bytes = 0;
+            rc = c->poisoned                                ? WH_EPOISON
+                 : wait_for_room(c, event_room(c, n) + KIB) ? append_one(c, p, n)
+                                                            : WH_EAGAIN;
+        }
         if (rc != 0) {
             if (rc == WH_EAGAIN) {
                 metric_add(c->no_room, 1);
-                queue_wake(&c->housekeeping_wake);
             } else if (rc != WH_ELIMIT && !c->poisoned) {
                 struct err e;
                 (void)err_set_errno(&e, rc, "appending to the log");
@@ -160,19 +195,34 @@ static bool run_group(struct commit_log *c)
     return any;
 }
 
+/* Nothing for a while: record that the last group is durable, so that later damage to it is known
+ * from a torn tail (doc/wal-format.md). */
+static void mark_idle(struct commit_log *c)
+{
+    struct err e = {0};
+    if (!c->poisoned && wal_sync(c->w, &e) != 0)
+        poison(c, &e);
+}
+
 static void *log_main(void *arg)
 {
     struct commit_log *c = arg;
     (void)pthread_setname_np(pthread_self(), "wh-log");
+    bool marked = false;
     for (;;) {
-        if (run_group(c))
+        if (run_group(c)) {
+            marked = false;
             continue;
+        }
         if (atomic_load(&c->stopping))
             break;
         if (!queue_sleep(&c->proposals))
             continue;
         struct pollfd pfd = {.fd = queue_fd(&c->proposals), .events = POLLIN};
-        (void)poll(&pfd, 1, -1);
+        if (poll(&pfd, 1, marked ? -1 : IDLE_SYNC_MS) == 0) {
+            mark_idle(c);
+            marked = true;
+        }
         queue_wake_ack(&c->proposals);
     }
     return NULL;
@@ -377,7 +427,7 @@ void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns)
 bool commit_accepting(struct commit_log *c, const char **cause)
 {
     int rc = atomic_load_explicit(&c->room_cause, memory_order_relaxed);
-    if (rc == 0 || wal_has_room(c->w, ROOM_RESERVE_BYTES + LIMIT_WAL_ENTRY_BYTES))
+    if (rc == 0 || wal_has_room(c->w, c->options.room_reserve_bytes + LIMIT_WAL_ENTRY_BYTES))
         return true;
     *cause = rc == WH_EFULL ? "the log has reached its byte budget (wal.max_bytes)"
                             : "no disk space for the log";

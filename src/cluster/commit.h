@@ -28,9 +28,11 @@ struct proposal {
 struct commit_log;
 
 struct commit_options {
-    size_t queue_cap;         /* proposals waiting; beyond it commit_propose answers WH_EFULL */
-    uint64_t term;            /* of this reign: above every term in the log */
-    uint64_t group_bytes_max; /* payload bytes gathered before a sync */
+    size_t queue_cap;            /* proposals waiting; beyond it commit_propose answers WH_EFULL */
+    uint64_t term;               /* of this reign: above every term in the log */
+    uint64_t group_bytes_max;    /* payload bytes gathered before a sync */
+    uint64_t room_reserve_bytes; /* of the open segment, that events leave to other entries */
+    uint64_t room_ahead_bytes;   /* less room than this: the next segment is prepared */
 };
 
 /* Starts the log thread and the housekeeping thread over an open wal (not owned), and commits a

@@ -28,13 +28,14 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LISTEN_MAX         16
-#define ENDPOINTS_MAX      16
-#define PROPOSALS_MAX      65536
-#define CONNECT_TIMEOUT_MS 3000
-#define WAL_DEFAULT_BYTES  (50 * UINT64_C(1000000000)) /* wal.max_bytes */
-#define STATUS_EVERY_MS    5000
-#define PATH_CAP           4096
+#define LISTEN_MAX             16
+#define ENDPOINTS_MAX          16
+#define PROPOSALS_MAX          65536
+#define CONNECT_TIMEOUT_MS     3000
+#define WAL_DEFAULT_BYTES      (50 * UINT64_C(1000000000)) /* wal.max_bytes */
+#define STATUS_EVERY_MS        5000
+#define ROOM_RESERVE_BYTES_MAX (256 * KIB)
+#define PATH_CAP               4096
 
 struct daemon {
     const struct config_options *options;
@@ -274,6 +275,10 @@ static int start_log(struct daemon *d, struct err *e)
         .queue_cap = PROPOSALS_MAX,
         .term = found.last_term + 1,
         .group_bytes_max = c->wal.max_group,
+        .room_ahead_bytes = c->wal.segment_size / 4 * 3,
+        .room_reserve_bytes = c->wal.segment_size / 16 < ROOM_RESERVE_BYTES_MAX
+                                  ? c->wal.segment_size / 16
+                                  : ROOM_RESERVE_BYTES_MAX,
     };
     return commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
 }
