@@ -114,6 +114,12 @@ static void wake_subscribers(struct commit_log *c)
         queue_wake_sleeper(c->subscribers[i]);
 }
 
+/* Housekeeping has tried and failed to make room. */
+static bool no_room_known(struct commit_log *c)
+{
+    return atomic_load_explicit(&c->room_cause, memory_order_relaxed) != 0;
+}
+
 static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
 {
     struct err e = {0};
@@ -132,11 +138,6 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
         answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
     if (rc != 0)
         poison(c, &e);
-}
-
-static bool no_room_known(struct commit_log *c)
-{
-    return atomic_load_explicit(&c->room_cause, memory_order_relaxed) != 0;
 }
 
 /* The spare segment is being prepared and the open one is full: events come in faster than the disk
