@@ -111,7 +111,6 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
 {
     uint64_t wal_max = c->wal.max_bytes != 0 ? c->wal.max_bytes : d->wal_max_bytes;
     *o = (struct flush_options){
-        .io = io_posix(),
         .wal = d->wal,
         .commit = d->commit,
         .store = d->store,
