@@ -22,7 +22,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define COMMIT_MAGIC        0x434d4954u
 #define SUBSCRIBERS_MAX     8
@@ -32,7 +31,7 @@
 #define TRIM_EVERY_MS       1000
 #define EARLY_TRIM_STEPS    16
 #define ROOM_WAIT_NS        (UINT64_C(5) * 1000000000)
-#define ROOM_POLL_NS        500000
+#define ROOM_POLL_MS        1
 #define IDLE_SYNC_MS        1000 /* quiet for this long: the log gets a sync mark */
 
 struct commit_log {
@@ -150,7 +149,7 @@ static bool wait_for_room(struct commit_log *c, uint64_t bytes)
     while (!wal_has_room(c->w, bytes)) {
         if (no_room_known(c) || atomic_load(&c->stopping) || io_monotonic_ns() > until)
             return false;
-        (void)nanosleep(&(struct timespec){.tv_nsec = ROOM_POLL_NS}, NULL);
+        (void)poll(NULL, 0, ROOM_POLL_MS);
     }
     return true;
 }
