@@ -437,8 +437,9 @@ static uint64_t retry_after(struct planner *p, struct flush_table *t, const stru
 
 static void log_outcome(struct flush_table *t, const struct flush_job *job, uint64_t wait_ns)
 {
-    if (t->outcome == (int)job->outcome)
-        return;
+    bool passing = job->outcome == CH_UNAVAILABLE || job->outcome == CH_UNKNOWN_FATE;
+    if (t->outcome == (int)job->outcome || (passing && t->attempts < 2))
+        return; /* a single cut connection is no news */
     if (job->outcome == CH_OK)
         log_info("flush.table_recovered", "table=%s rows=%u", t->name, job->stored);
     else if (job->outcome == CH_CONFIG)

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/fakech.h"
+
+#include "base/magic.h"
+#include "clickhouse/columns.h"
+#include "clickhouse/http_client.h"
+#include "clickhouse/native.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static struct fakech *fake;
+
+bool fakech_bad_id(uint32_t id)
+{
+    return id % 1009 == 7 || id % 997 == 5;
+}
+
+struct fakech *fakech_make(void)
+{
+    struct fakech *f =
+        mmap(NULL, sizeof(*f), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    must(f != MAP_FAILED);
+    fake = f;
+    return f;
+}
+
+void fakech_use(struct fakech *f)
+{
+    fake = f;
+}
+
+void fakech_lock(struct fakech *f)
+{
+    while (atomic_exchange(&f->lock, 1) != 0)
+        (void)sched_yield();
+}
+
+void fakech_unlock(struct fakech *f)
+{
+    atomic_store(&f->lock, 0);
+}
+
+static enum ch_outcome fail(struct ch_error *e, enum ch_outcome o, int32_t code, const char *text)
+{
+    e->outcome = o;
+    e->code = code;
+    (void)snprintf(e->text, sizeof(e->text), "%s", text);
+    return o;
+}
+
+static uint64_t hash(const void *p, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
+    return h | 1;
+}
+
+/* True when the token is new; then it is kept. */
+static bool token_new(const char *token, uint64_t rows)
+{
+    uint64_t name = hash(token, strlen(token));
+    for (uint32_t i = (uint32_t)name % FAKECH_TOKENS;; i = (i + 1) % FAKECH_TOKENS) {
+        if (fake->tokens[i].name == 0) {
+            fake->tokens[i].name = name;
+            fake->tokens[i].rows = rows;
+            return true;
+        }
+        if (fake->tokens[i].name == name) {
+            if (fake->tokens[i].rows != rows)
+                atomic_fetch_add(&fake->misused, 1);
+            return false;
+        }
+    }
+}
+
+static bool every(_Atomic uint32_t *n, uint32_t count)
+{
+    uint32_t k = atomic_load(n);
+    return k > 0 && count % k == k - 1;
+}
+
+static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t count,
+                              const char *token, struct ch_error *e)
+{
+    uint32_t n = atomic_fetch_add(&fake->inserts, 1);
+    if (fake->delay_us > 0)
+        (void)usleep(fake->delay_us);
+    if (atomic_load(&fake->down))
+        return fail(e, CH_UNKNOWN_FATE, 0, "connection cut");
+    if (slice_eq_str(table, "gone"))
+        return fail(e, CH_SCHEMA, 60, "Table gone does not exist");
+    if (every(&fake->busy_every, n))
+        return fail(e, CH_TOO_MANY_PARTS, 252, "Too many parts");
+    if (fake->split_rows > 0 && count > fake->split_rows)
+        return fail(e, CH_SPLIT_PARTITIONS, 252, "Too many partitions for single INSERT block");
+    for (uint64_t i = 0; i < count; i++)
+        if (fakech_bad_id(ids[i])) {
+            atomic_fetch_add(&fake->refused, 1);
+            return fail(e, CH_DATA, 469, "Constraint violated");
+        }
+    fakech_lock(fake);
+    if (token_new(token, hash(ids, count * sizeof(*ids))))
+        for (uint64_t i = 0; i < count; i++)
+            fake->stored[ids[i]]++;
+    else
+        atomic_fetch_add(&fake->repeats, 1);
+    if (count > fake->largest)
+        atomic_store(&fake->largest, (uint32_t)count);
+    fakech_unlock(fake);
+    if (every(&fake->kill_after_every, n))
+        (void)raise(SIGKILL);
+    if (every(&fake->fate_every, n))
+        return fail(e, CH_UNKNOWN_FATE, 0, "answer lost");
+    return CH_OK;
+}
+
+/* ---- native ---- */
+
+struct ch_native {
+    bool connected;
+};
+
+struct ch_native *ch_native_new(const struct ch_options *options)
+{
+    (void)options;
+    return calloc(1, sizeof(struct ch_native));
+}
+
+void ch_native_free(struct ch_native *c)
+{
+    free(c);
+}
+
+void ch_native_disconnect(struct ch_native *c)
+{
+    c->connected = false;
+}
+
+enum ch_outcome ch_native_ping(struct ch_native *c, struct ch_error *e)
+{
+    if (atomic_load(&fake->down))
+        return fail(e, CH_UNAVAILABLE, 0, "connection refused");
+    c->connected = true;
+    return CH_OK;
+}
+
+/* ---- blocks: the ids ---- */
+
+struct ch_block {
+    uint32_t *ids;
+    uint64_t count, cap;
+    uint32_t columns;
+};
+
+struct ch_block *ch_block_new(const struct schema_table *table, const uint32_t *columns,
+                              uint32_t column_count, struct slice server_timezone)
+{
+    (void)table;
+    (void)columns;
+    (void)server_timezone;
+    struct ch_block *b = calloc(1, sizeof(*b));
+    if (b != NULL)
+        b->columns = column_count;
+    return b;
+}
+
+void ch_block_free(struct ch_block *b)
+{
+    if (b != NULL)
+        free(b->ids);
+    free(b);
+}
+
+void ch_block_reset(struct ch_block *b)
+{
+    b->count = 0;
+}
+
+uint64_t ch_block_rows(const struct ch_block *b)
+{
+    return b->count;
+}
+
+int ch_block_write(void *block, bool custom_byte, struct buf *out)
+{
+    (void)block;
+    (void)custom_byte;
+    (void)out;
+    return 0;
+}
+
+static uint32_t id_of(const struct json_doc *doc)
+{
+    for (uint32_t i = 1; i < doc->node_count; i = doc->nodes[i + 1].next)
+        if (slice_eq_str(json_raw(doc, &doc->nodes[i]), "id"))
+            return (uint32_t)strtoul(json_raw(doc, &doc->nodes[i + 1]).ptr, NULL, 10);
+    return 0;
+}
+
+int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value_error *e)
+{
+    uint32_t id = id_of(doc);
+    if (id % 997 == 5) {
+        e->code = 27;
+        (void)snprintf(e->text, sizeof(e->text), "Cannot parse input");
+        return WH_ESYNTAX;
+    }
+    if (doc->nodes[0].count != b->columns)
+        atomic_fetch_add(&fake->columns_wrong, 1);
+    if (b->count == b->cap) {
+        b->cap = b->cap == 0 ? 64 : b->cap * 2;
+        b->ids = realloc(b->ids, b->cap * sizeof(*b->ids));
+        must(b->ids != NULL);
+    }
+    b->ids[b->count++] = id;
+    return 0;
+}
+
+int ch_row_columns(const struct schema_table *table, const struct json_doc *doc, uint64_t *bits,
+                   struct ch_value_error *e)
+{
+    for (uint32_t i = 1; i < doc->node_count; i = doc->nodes[i + 1].next) {
+        const struct schema_column *c = schema_table_column(table, json_raw(doc, &doc->nodes[i]));
+        if (c == NULL) {
+            e->code = 117;
+            (void)snprintf(e->text, sizeof(e->text), "Unknown field");
+            return WH_ESYNTAX;
+        }
+        bits[c->ordinal / 64] |= (uint64_t)1 << (c->ordinal % 64);
+    }
+    return 0;
+}
+
+enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in,
+                                 struct ch_error *e)
+{
+    const struct ch_block *b = in->ctx;
+    (void)c;
+    must(b->count == in->row_count && in->column_count > 0);
+    return insert(in->table, b->ids, b->count, in->token, e);
+}
+
+/* ---- HTTP ---- */
+
+struct ch_http {
+    int unused;
+};
+
+struct ch_http *ch_http_new(const struct ch_options *options)
+{
+    (void)options;
+    return calloc(1, sizeof(struct ch_http));
+}
+
+void ch_http_free(struct ch_http *c)
+{
+    free(c);
+}
+
+enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q, struct buf *out,
+                              struct ch_error *e)
+{
+    struct ch_block b = {0};
+    const char *at = q->body.ptr, *end = q->body.ptr + q->body.len;
+    const char *token = strstr(q->settings, "insert_deduplication_token=");
+    char name[256] = "";
+    (void)c;
+    (void)out;
+    (void)sscanf(q->sql.ptr, "INSERT INTO `%255[^`]`", name);
+    for (; at < end && (at = memmem(at, (size_t)(end - at), "\"id\":", 5)) != NULL; at++) {
+        b.ids = realloc(b.ids, (b.count + 1) * sizeof(*b.ids));
+        must(b.ids != NULL);
+        b.ids[b.count++] = (uint32_t)strtoul(at + 5, NULL, 10);
+    }
+    enum ch_outcome o = insert(slice_str(name), b.ids, b.count, token, e);
+    free(b.ids);
+    return o;
+}

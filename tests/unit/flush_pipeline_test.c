@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole flusher over the real log, log thread and store, with a ClickHouse that fails
+ * (tests/lib/fakech.h): nothing lost, nothing twice, no token with other rows, through faults and
+ * kill -9. */
+#include "base/limits.h"
+#include "flush/flush.h"
+#include "io/clock.h"
+#include "tests/lib/fakech.h"
+#include "tests/lib/tap.h"
+#include "tests/lib/tmpdir.h"
+#include "wal/batch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+static struct fakech *fake;
+static struct schema_catalog *catalog;
+static _Atomic uint32_t refreshes;
+
+static struct schema_catalog *get_catalog(void *ctx)
+{
+    (void)ctx;
+    return schema_catalog_ref(catalog);
+}
+
+static void refresh(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&refreshes, 1);
+}
+
+static const char *const tables[] = {"alpha", "beta", "gamma", "http", "gone"};
+
+static void make_catalog(void)
+{
+    struct schema_builder *b = schema_builder_new();
+    struct err e = {0};
+    struct slice none = {0};
+    schema_builder_server(b, SLICE_LIT("26.7.3.1"), SLICE_LIT("UTC"));
+    for (int i = 0; i < 5; i++) {
+        (void)!schema_builder_table(b, slice_str(tables[i]), SLICE_LIT("MergeTree"), 1000);
+        (void)!schema_builder_column(b, SLICE_LIT("id"), SLICE_LIT("UInt32"), none, none);
+        (void)!schema_builder_column(b, SLICE_LIT("x"), SLICE_LIT("UInt8"), none, none);
+        (void)!schema_builder_column(b, SLICE_LIT("y"), SLICE_LIT("String"), none, none);
+        if (i == 3)
+            (void)!schema_builder_column(b, SLICE_LIT("z"), SLICE_LIT("Dynamic"), none, none);
+    }
+    catalog = schema_builder_finish(b, &e);
+    schema_builder_free(b);
+    if (catalog == NULL)
+        printf("# %s\n", e.text);
+}
+
+/* ---- the process under test ---- */
+
+struct node {
+    struct wal *w;
+    struct commit_log *log;
+    struct store *store;
+    struct flush *flush;
+    struct ch_options ch;
+};
+
+static void on_poison(void *ctx, const struct err *e)
+{
+    (void)ctx;
+    printf("# poisoned: %s\n", e->text);
+    abort();
+}
+
+static struct flush_options flush_options(struct node *n)
+{
+    return (struct flush_options){.wal = n->w,
+                                  .commit = n->log,
+                                  .store = n->store,
+                                  .clickhouse = &n->ch,
+                                  .cluster = "test",
+                                  .max_open_conns = 3,
+                                  .interval_ms = 20,
+                                  .max_rows = 2000,
+                                  .max_bytes = 1 * MIB,
+                                  .retry_min_ms = 4,
+                                  .retry_max_ms = 20,
+                                  .retain_ms = 0,
+                                  .insert_timeout_ms = 1000,
+                                  .dlq_enabled = true,
+                                  .dlq_max_bytes = 64 * MIB,
+                                  .catalog = get_catalog,
+                                  .request_refresh = refresh};
+}
+
+static void start(struct node *n, const char *dir)
+{
+    char path[4096];
+    struct err e = {0};
+    struct wal_recovery r;
+    memset(n, 0, sizeof(*n));
+    (void)snprintf(path, sizeof(path), "%s/wal", dir);
+    struct wal_options wo = {.path = path, .segment_size_bytes = 1 * MIB, .bytes_max = 512 * MIB};
+    int rc = wal_open(&n->w, io_posix(), &wo, &r, &e);
+    struct commit_options co = {.queue_cap = 4096,
+                                .term = r.last_term + 1,
+                                .group_bytes_max = 256 * KIB};
+    if (rc == 0)
+        rc = commit_start(&n->log, n->w, &co, on_poison, NULL, &e);
+    (void)snprintf(path, sizeof(path), "%s/store", dir);
+    struct store_options so = {.path = path, .map_bytes = 128 * MIB};
+    if (rc == 0)
+        rc = store_open(&n->store, &so, &e);
+    struct flush_options fo = flush_options(n);
+    if (rc == 0)
+        rc = flush_start(&n->flush, &fo, &e);
+    if (rc != 0) {
+        printf("Bail out! %s\n", e.text);
+        exit(99);
+    }
+}
+
+static int stop(struct node *n)
+{
+    int rc = flush_stop(n->flush, 5000);
+    if (rc != 0)
+        return rc;
+    commit_stop(n->log);
+    wal_close(n->w);
+    store_close(n->store);
+    return 0;
+}
+
+/* One batch of `count` records for a table, committed; its ids are marked when acknowledged. */
+static void post(struct node *n, const char *table, uint32_t count, struct queue *done)
+{
+    struct wal_batch_builder b;
+    struct proposal p = {.type = WAL_EVENTS, .part_count = 3, .done = done};
+    wal_batch_init(&b);
+    uint32_t first = atomic_fetch_add(&fake->next_id, count);
+    for (uint32_t i = 0; i < count; i++) {
+        size_t at = b.text.len;
+        uint32_t id = first + i;
+        buf_printf(&b.text, "{\"id\":%u", id);
+        if (id % 50 == 0 || id % 50 == 1)
+            buf_printf(&b.text, ",\"x\":1");
+        if (id % 50 == 1)
+            buf_printf(&b.text, ",\"y\":\"text\"");
+        buf_put_str(&b.text, "}");
+        if (wal_batch_add(&b, id, at) != 0)
+            abort();
+    }
+    if (first + count >= FAKECH_IDS || wal_batch_finish(&b, slice_str(table), SLICE_LIT("")) != 0)
+        abort();
+    p.parts[0] = (struct iovec){b.head.ptr, b.head.len};
+    p.parts[1] = (struct iovec){b.items.ptr, b.items.len};
+    p.parts[2] = (struct iovec){b.text.ptr, b.text.len};
+    if (commit_propose(n->log, &p) == 0) {
+        while (queue_pop(done) == NULL)
+            if (queue_sleep(done)) {
+                struct pollfd fd = {.fd = queue_fd(done), .events = POLLIN};
+                (void)poll(&fd, 1, -1);
+                queue_wake_ack(done);
+            }
+        for (uint32_t i = 0; i < count && p.result == 0; i++)
+            fake->acked[first + i] = 1;
+    }
+    wal_batch_fini(&b);
+}
+
+static bool drain(struct node *n, uint64_t timeout_ms)
+{
+    uint64_t end = io_monotonic_ns() + timeout_ms * 1000000u;
+    struct flush_stats s = {0};
+    while (io_monotonic_ns() < end) {
+        flush_stats_get(n->flush, &s);
+        if (s.replayed && s.pending_rows == 0 && s.open_plans == 0 &&
+            s.applied_index == wal_commit_index(n->w))
+            return true;
+        (void)poll(NULL, 0, 5);
+    }
+    printf("# left: rows=%" PRIu64 " plans=%" PRIu64 " applied=%" PRIu64 " commit=%" PRIu64
+           " reachable=%d stalled=%d\n",
+           s.pending_rows, s.open_plans, s.applied_index, wal_commit_index(n->w), s.reachable,
+           s.stalled);
+    return false;
+}
+
+static bool count_letter(void *ctx, const struct store_dead_letter *d)
+{
+    const char *id = memmem(d->record.ptr, d->record.len, "\"id\":", 5);
+    bool *whole = ctx;
+    if (id == NULL || d->text.len == 0 || d->code == 0)
+        *whole = false;
+    else
+        fake->letters[strtoul(id + 5, NULL, 10)]++;
+    return true;
+}
+
+/* Every acknowledged row is stored once or, when bad or of the missing table, a dead letter once.
+ */
+static void check_rows(struct store *s, const char *what)
+{
+    struct err e = {0};
+    bool whole = true;
+    uint32_t lost = 0, twice = 0, wrong = 0, letters = 0, acked = 0;
+    memset(fake->letters, 0, sizeof(fake->letters));
+    ok(store_dlq_each(s, (struct slice){0}, count_letter, &whole, &e) == 0 && whole,
+       "%s: dead letters are whole", what);
+    for (uint32_t id = 1; id < atomic_load(&fake->next_id); id++) {
+        lost += fake->acked[id] && fake->stored[id] + fake->letters[id] == 0;
+        twice += fake->stored[id] + fake->letters[id] > 1;
+        wrong += fake->stored[id] > 0 && fakech_bad_id(id);
+        letters += fake->letters[id];
+        acked += fake->acked[id];
+    }
+    printf("# %s: acked %u, dead letters %u, inserts %u, repeats dropped %u, refused %u\n", what,
+           acked, letters, fake->inserts, fake->repeats, fake->refused);
+    is_u64(lost, 0, "nothing lost");
+    is_u64(twice, 0, "nothing twice");
+    is_u64(wrong, 0, "nothing bad stored");
+    is_u64(fake->misused, 0, "no token came with other rows");
+    is_u64(fake->columns_wrong, 0, "each block has its rows' columns");
+    ok(acked > 0 && letters > 0, "and there was something to get wrong");
+}
+
+static void reset_fake(void)
+{
+    memset(fake, 0, sizeof(*fake));
+    atomic_store(&fake->next_id, 1);
+}
+
+/* ---- tests ---- */
+
+static void test_faults(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done;
+    reset_fake();
+    fake->fate_every = 7;
+    fake->busy_every = 11;
+    fake->split_rows = 700;
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        abort();
+    for (int i = 0; i < 600; i++)
+        post(&n, tables[i % 4], 1 + (uint32_t)i % 90, &done);
+    ok(drain(&n, 10000), "everything is flushed, with faults in every seventh insert");
+    is_u64(stop(&n), 0, "stop");
+    start(&n, dir);
+    ok(drain(&n, 1000), "after a restart nothing is pending");
+    uint32_t inserts = fake->inserts;
+    (void)poll(NULL, 0, 50);
+    is_u64(fake->inserts, inserts, "and nothing is sent");
+    check_rows(n.store, "faults");
+    (void)stop(&n);
+    queue_fini(&done);
+    tmpdir_remove(dir);
+}
+
+static void test_outage(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done;
+    reset_fake();
+    atomic_store(&fake->down, true);
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        abort();
+    for (int i = 0; i < 300; i++)
+        post(&n, tables[i % 3], 60, &done);
+    (void)poll(NULL, 0, 60);
+    struct flush_stats s;
+    flush_stats_get(n.flush, &s);
+    ok(!s.reachable && s.pending_rows == 18000, "ClickHouse is away, the rows wait");
+    is_u64(fake->inserts, 0, "no block was built for nothing");
+    atomic_store(&fake->down, false);
+    ok(drain(&n, 5000), "back: everything arrives");
+    flush_stats_get(n.flush, &s);
+    ok(s.reachable, "and it is known");
+    ok(fake->largest > 700, "what gathered went in large blocks (%u rows)", fake->largest);
+    ok(stop(&n) == 0, "stop");
+    start(&n, dir);
+    check_rows(n.store, "outage");
+    (void)stop(&n);
+    queue_fini(&done);
+    tmpdir_remove(dir);
+}
+
+static void test_dropped_table(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done;
+    reset_fake();
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        abort();
+    post(&n, "gone", 300, &done);
+    post(&n, "unheard_of", 20, &done);
+    post(&n, "alpha", 20, &done);
+    ok(drain(&n, 5000), "a dropped table does not hold anything up for ever");
+    is_u64(stop(&n), 0, "stop");
+    start(&n, dir);
+    check_rows(n.store, "dropped table");
+    uint32_t letters = 0;
+    for (uint32_t id = 1; id < 341; id++)
+        letters += fake->letters[id];
+    ok(letters >= 320, "its rows are dead letters");
+    ok(atomic_load(&refreshes) >= 4, "and the schema was asked for first");
+    (void)stop(&n);
+    queue_fini(&done);
+    tmpdir_remove(dir);
+}
+
+static void child(const char *dir, int seed)
+{
+    struct node n;
+    struct queue done;
+    srand((unsigned)seed);
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        _exit(99);
+    for (;;)
+        post(&n, tables[rand() % 4], 1 + (uint32_t)rand() % 40, &done);
+}
+
+static void test_kill(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    int rounds = 0, self = 0;
+    reset_fake();
+    fake->fate_every = 13;
+    fake->busy_every = 17;
+    fake->split_rows = 300;
+    fake->kill_after_every = 23;
+    srand(7);
+    (void)fflush(stdout);
+    for (int i = 0; i < 25; i++, rounds++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            child(dir, i);
+        (void)poll(NULL, 0, 8 + rand() % 90);
+        fakech_lock(fake);
+        (void)kill(pid, SIGKILL);
+        int status;
+        self += waitpid(pid, &status, WNOHANG) == pid;
+        fakech_unlock(fake);
+        (void)waitpid(pid, &status, 0);
+        if (i % 8 ==
+            7) { /* the store is lost, the log is enough, but for letters it no longer has */
+            char path[4096];
+            (void)snprintf(path, sizeof(path), "%s/store/lock.mdb", dir);
+            (void)unlink(path);
+        }
+    }
+    fake->kill_after_every = 0;
+    start(&n, dir);
+    ok(drain(&n, 10000), "after %d kills everything is flushed", rounds);
+    is_u64(stop(&n), 0, "stop");
+    start(&n, dir);
+    check_rows(n.store, "kill -9");
+    (void)stop(&n);
+    tmpdir_remove(dir);
+}
+
+int main(void)
+{
+    fake = fakech_make();
+    make_catalog();
+    ok(catalog != NULL, "a catalog");
+    test_faults();
+    test_outage();
+    test_dropped_table();
+    test_kill();
+    schema_catalog_unref(catalog);
+    return tap_done();
+}
