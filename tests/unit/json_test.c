@@ -270,6 +270,71 @@ static void test_long(void)
     buf_fini(&text);
 }
 
+/* A body of random lines, many runs of them, against each line alone. */
+static uint32_t random_state = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+    random_state = random_state * 1664525 + 1013904223;
+    return (random_state >> 8) % n;
+}
+
+static void put_random_line(struct buf *text)
+{
+    static const char *const lines[] = {"{\"a\":1}", "[1,2",    "\"x",
+                                        "",          " \t",     "1 2",
+                                        "\"\\q\"",   "\"\\n\"", "{\"b\":[{}]}\r",
+                                        "\xff",      "nul",     "\\\""};
+    uint32_t n = random_below(40);
+    if (n == 0) {
+        size_t len = random_below(5000); /* so that lines begin anywhere in a run */
+        memset(buf_extend(text, len), ' ', len);
+    } else if (n == 1 && random_below(20) == 0) {
+        size_t len = 60000 + random_below(150000); /* around and over a whole run */
+        char *p = buf_extend(text, len);
+        memset(p, 'y', len);
+        p[0] = p[len - 1] = '"';
+    }
+    /* Mostly good ones, so that most runs are read in one piece. */
+    uint32_t kind = n < 39 ? 0 : random_below(sizeof(lines) / sizeof(lines[0]));
+    buf_put_str(text, n == 1 ? "" : lines[kind]);
+    buf_put_u8(text, '\n');
+}
+
+static void test_runs(void)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    while (text.len < 4 * MIB)
+        put_random_line(&text);
+    char *body = malloc(text.len + LIMIT_JSON_PADDING);
+    memcpy(body, text.ptr, text.len);
+    struct json_reader *whole = json_reader_new(8 * MIB);
+    struct json_doc all, one;
+    uint64_t lines = 0, bad = 0, different = 0;
+    int rc = json_reader_begin(whole, body, text.len, JSON_LINES);
+    for (const char *p = body, *end = body + text.len; rc == 0 && p < end;) {
+        const char *nl = memchr(p, '\n', (size_t)(end - p));
+        rc = json_reader_begin(r, p, (size_t)(nl - p), JSON_LINES);
+        int want = json_reader_next(r, &one);
+        p = nl + 1;
+        if (want == WH_EEND)
+            continue;
+        int got = json_reader_next(whole, &all);
+        different += got != want;
+        if (got == 0 && want == 0)
+            different += !slice_eq(json_raw(&all, &all.nodes[0]), json_raw(&one, &one.nodes[0]));
+        lines++;
+        bad += want != 0;
+    }
+    ok(rc == 0 && json_reader_next(whole, &all) == WH_EEND, "both end together");
+    ok(lines > 10000 && bad > 100, "%" PRIu64 " lines, %" PRIu64 " of them bad", lines, bad);
+    is_u64(different, 0, "one by one and all at once give the same");
+    json_reader_free(whole);
+    free(body);
+    buf_fini(&text);
+}
+
 static void is_unescaped(const char *raw, const char *want, size_t want_len)
 {
     char dst[64];
@@ -304,6 +369,7 @@ int main(void)
     test_items();
     test_depth();
     test_long();
+    test_runs();
     test_text();
     json_reader_free(r);
     json_reader_free(NULL);

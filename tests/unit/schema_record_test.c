@@ -263,6 +263,53 @@ static void test_limits(void)
     }
 }
 
+/* Counts allocations, where nothing else has taken malloc over. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(SANITIZED) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+void *__libc_malloc(size_t n);
+void *__libc_realloc(void *p, size_t n);
+static uint64_t allocations;
+
+void *malloc(size_t n)
+{
+    allocations++;
+    return __libc_malloc(n);
+}
+
+void *realloc(void *p, size_t n)
+{
+    allocations++;
+    return __libc_realloc(p, n);
+}
+
+static void test_steady(void)
+{
+    static const char *const records[] = {
+        "{\"id\":1}",
+        "{\"id\":1,\"d\":\"2026-06-21\",\"ny\":\"2026-06-21 00:00:00.5\",\"s\":\"\\u00e9\"}",
+        "{\"id\":[],\"s\":[1,{\"a\":[]}],\"q\":1}",
+        "{ \"s\" : \"a\" , \"id\" : 1, \"id\" : 2 }",
+    };
+    uint64_t before = 0;
+    for (int i = 0; i < 1000; i++) {
+        if (i == 10)
+            before = allocations;
+        (void)check("t", records[i % 4]);
+    }
+    is_u64(allocations - before, 0, "reading and checking allocate nothing in the steady state");
+}
+#else
+static void test_steady(void)
+{
+    ok(true, "allocations # SKIP another allocator is in place");
+}
+#endif
+
 static struct schema_builder *b;
 
 static void add_table(const char *name)
@@ -332,6 +379,7 @@ int main(void)
     test_timestamps();
     test_stamp();
     test_limits();
+    test_steady();
     record_checker_free(checker);
     record_checker_free(NULL);
     json_reader_free(reader);
