@@ -26,7 +26,7 @@ def prepare():
     global server, daemon, database
     server = clickhouse.generations()[0]
     database = server.database("e2e_bad_input")
-    server.query(f"CREATE TABLE {database}.ev (id UInt32, name String, tags Array(String)) ENGINE = MergeTree ORDER BY id")
+    server.query(f"CREATE TABLE {database}.ev (id UInt32, name String, tags Array(String) DEFAULT []) ENGINE = MergeTree ORDER BY id")
     daemon = Daemon(server, database, name="bad_input", settings={
         "server.header_timeout": "1s", "server.body_timeout": "1s", "server.idle_timeout": "2s",
         "flush.interval": "300ms"}).start()

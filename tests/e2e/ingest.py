@@ -29,7 +29,7 @@ class Suite:
         make = f"ENGINE = MergeTree ORDER BY id{window}"
         q = server.query
         q(f"CREATE TABLE {self.db}.ev (id UInt32, name String, note Nullable(String), n Int32 DEFAULT 7,"
-          f" at DateTime('UTC') DEFAULT 0, tags Array(String), m MATERIALIZED n + 1, a ALIAS n + 2) {make}")
+          f" at DateTime('UTC') DEFAULT 0, tags Array(String) DEFAULT [], m MATERIALIZED n + 1, a ALIAS n + 2) {make}")
         q(f"CREATE TABLE {self.db}.bulk (id UInt32, text String) {make}")
         q(f"CREATE TABLE {self.db}.lone (id UInt32) {make}")
         q(f"CREATE TABLE {self.db}.mixed (id UInt32, n Int32) {make}")
@@ -129,7 +129,7 @@ class Suite:
         e(d.ingest("ev", {"name": "x"}), 400, 'missing required column "id" for table "ev"', "missing column")
         e(d.ingest("ev", {"id": None, "name": "x"}), 400, 'null value for non-nullable column "id"', "null")
         e(d.ingest("ev", {"id": True, "name": "x"}), 400,
-          'type mismatch for column "id": cannot store bool in UInt32', "bool for UInt32")
+          'type mismatch for column "id": cannot store boolean in UInt32', "bool for UInt32")
         e(d.ingest("ev", {"id": [1], "name": "x"}), 400,
           'type mismatch for column "id": cannot store array in UInt32', "array for UInt32")
         e(d.ingest("ev", {"id": {"a": 1}, "name": "x"}), 400,
