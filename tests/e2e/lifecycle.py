@@ -3,6 +3,7 @@
 """The daemon as its operator sees it: options, exit statuses, signals, locks, readiness, and life without ClickHouse."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -42,6 +43,8 @@ def command_line():
     status, _, err = program("--nosuch")
     ok(status == 2 and "nosuch" in err, "an unknown option: status 2", err)
     status, _, err = program("--config", "/nonexistent/wavehoused.yaml", "--check")
+    ok(status == 1 and "/nonexistent/wavehoused.yaml" in err, "--check of a missing configuration: status 1", err)
+    status, _, err = program("--config", "/nonexistent/wavehoused.yaml")
     ok(status == 2 and "/nonexistent/wavehoused.yaml" in err, "a missing configuration: status 2, the file is named", err)
 
 
@@ -52,11 +55,11 @@ def check_and_print():
     ok(not os.path.exists(d.config["data_dir"]), "--check creates nothing")
     d.config["clickhouse"]["password"] = "hush-hush"
     status, out, err = d.run("--print-config")
-    ok(status == 0 and "database: e2e_lifecycle" in out and f"port: {d.port}" in out, "--print-config", out + err)
+    ok(status == 0 and re.search(r'database: "?e2e_lifecycle', out) and f"port: {d.port}" in out, "--print-config", out + err)
     ok("hush-hush" not in out + err, "--print-config keeps secrets to itself")
     d.config["clickhouse"].pop("password")
-    status, out, _ = d.run("--print-config", "--set", "flush.interval=77s")
-    ok(status == 0 and "77s" in out, "--set wins over the file", out)
+    status, out, _ = d.run("--print-config", "--set", "flush.interval=17s")
+    ok(status == 0 and "17s" in out, "--set wins over the file", out)
     d.env["WH_FLUSH_MAX_ROWS"] = "1234"
     status, out, _ = d.run("--print-config")
     ok(status == 0 and "1234" in out, "WH_FLUSH_MAX_ROWS wins over the default", out)
@@ -70,7 +73,7 @@ def bad_configurations():
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
         status, _, err = program("--config", path, "--check")
-        ok(status in (1, 2) and all(w in err for w in words), f"refused: {text!r}", f"status {status}: {err}")
+        ok(status == 1 and all(w in err for w in words), f"refused: {text!r}", f"status {status}: {err}")
     bad("servr:\n  port: 1\n", path + ":1:", "server")
     bad("server:\n  prot: 8080\n", path + ":2:", "server.port")
     bad("server:\n  port: 8080\n  port: 8081\n", path + ":3:")

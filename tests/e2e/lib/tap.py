@@ -79,5 +79,21 @@ def run(*parts):
     sys.exit(code or (1 if _failed else 0))
 
 
+def together(*parts):
+    """One part that runs the given ones side by side, each in a thread."""
+    def side_by_side():
+        def guarded(part):
+            try:
+                part()
+            except Exception as e:
+                ok(False, f"{part.__name__} ended by {type(e).__name__}", traceback.format_exc())
+        threads = [threading.Thread(target=guarded, args=(part,)) for part in parts]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    return [side_by_side]
+
+
 def failed():
     return _failed
