@@ -22,13 +22,17 @@ static int options_check(const struct wal_options *o, struct err *e)
     return 0;
 }
 
-static int buffers_make(struct wal *w)
+int wal_buffers_make(struct wal *w, uint64_t segment_bytes)
 {
-    uint64_t largest = WAL_GROUP_HEAD_BYTES + wal_entry_bytes(LIMIT_WAL_PAYLOAD_BYTES);
+    uint64_t group = WAL_GROUP_HEAD_BYTES + wal_entry_bytes(LIMIT_WAL_PAYLOAD_BYTES);
 
-    w->group_cap = wal_block_align(largest > w->group_bytes_max ? largest : w->group_bytes_max);
+    if (group < w->group_bytes_max)
+        group = w->group_bytes_max;
+    if (group > segment_bytes) /* no group is larger than its segment */
+        group = segment_bytes;
+    w->group_cap = wal_block_align(group);
     w->group = aligned_alloc(WAL_BLOCK_BYTES, (size_t)w->group_cap);
-    w->foot_cap = WAL_FOOTER_BYTES_MAX;
+    w->foot_cap = segment_bytes - wal_footer_offset(segment_bytes);
     w->foot = aligned_alloc(WAL_BLOCK_BYTES, (size_t)w->foot_cap);
     return w->group != NULL && w->foot != NULL ? 0 : -ENOMEM;
 }
@@ -127,7 +131,7 @@ int wal_open(struct wal **out, const struct io *io, const struct wal_options *op
     if ((rc = options_check(options, e)) != 0)
         return rc;
     w = wal_make(io, options);
-    if (w == NULL || buffers_make(w) != 0) {
+    if (w == NULL) {
         rc = err_set_errno(e, -ENOMEM, "cannot open the log in %s", options->path);
         goto failed;
     }

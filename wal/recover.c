@@ -526,6 +526,17 @@ static int sparse_alloc(struct found *f)
     return seg->sparse != NULL ? 0 : -ENOMEM;
 }
 
+/* Segments made under another configuration may be larger than the next ones will be. */
+static int buffers_for_all(struct recovery *r)
+{
+    uint64_t bytes = r->w->segment_bytes;
+
+    for (size_t i = 0; i < r->count; i++)
+        if (r->found[i].seg->head.segment_bytes > bytes)
+            bytes = r->found[i].seg->head.segment_bytes;
+    return wal_buffers_make(r->w, bytes);
+}
+
 static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
 {
     struct wal *w = r->w;
@@ -538,6 +549,8 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
             return rc;
     if ((rc = check_chain(r, &last, e)) != 0)
         return rc;
+    if (!w->read_only && (rc = buffers_for_all(r)) != 0)
+        return err_set_errno(e, rc, "cannot open %s", w->path);
     active = last == r->count ? 0 : last;
     if (last < r->count && r->found[last].foot_valid && !w->read_only) {
         if ((rc = replay_sealed(r, &r->found[last], &complete, e)) != 0)
@@ -569,6 +582,8 @@ static int create_first(struct wal *w, struct err *e)
     if ((rc = w->io->random(w->io->ctx, w->cluster_id, sizeof(w->cluster_id))) != 0 ||
         (rc = w->io->random(w->io->ctx, &w->incarnation, sizeof(w->incarnation))) != 0)
         return err_set_errno(e, rc, "no random bytes for %s", w->path);
+    if ((rc = wal_buffers_make(w, w->segment_bytes)) != 0)
+        return err_set_errno(e, rc, "cannot open %s", w->path);
     if ((rc = wal_segment_create(w, 1, &seg, e)) != 0)
         return rc;
     w->segs[w->seg_count++] = seg;

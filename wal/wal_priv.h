@@ -142,6 +142,10 @@ uint64_t wal_spare_room(const struct wal_segment *seg);
 /* Make, fill and sync the file of segment number; the name is durable when it returns 0. */
 int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out, struct err *e);
 
+/* open.c */
+/* The writer's memory, for segments of at most this size: it never allocates later. */
+int wal_buffers_make(struct wal *w, uint64_t segment_bytes);
+
 /* recover.c */
 int wal_recover(struct wal *w, struct wal_recovery *report, struct err *e);
 

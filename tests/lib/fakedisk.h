@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKEDISK_FILE_BYTES ((uint64_t)256 << 10)
+#define FAKEDISK_FILE_BYTES ((uint64_t)128 << 10)
 
 enum fakedisk_crash {
     FAKEDISK_NONE,   /* nothing pending reached the image */

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+
+static void usage(FILE *to)
+{
+    (void)fputs("usage: wavehousectl wal ls [--json] DIR\n"
+                "       wavehousectl wal dump [--from N] [--to N] [--payload] [--json] DIR\n"
+                "       wavehousectl wal verify DIR\n"
+                "       wavehousectl --help | --version\n"
+                "\n"
+                "DIR is the log's folder. Nothing is changed; the daemon may be running.\n"
+                "Exit status: 0 fine, 1 damage found, 2 wrong usage, 3 could not look.\n",
+                to);
+}
+
+/* A full disk behind standard output is an error too. */
+static int finish(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    perror("wavehousectl: standard output");
+    return CTL_SYSTEM;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return CTL_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        usage(stdout);
+        return finish(CTL_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("wavehousectl %s\n", PACKAGE_VERSION);
+        return finish(CTL_OK);
+    }
+    if (strcmp(argv[1], "wal") == 0) {
+        int status = ctl_wal(argc - 1, argv + 1);
+
+        if (status == CTL_USAGE)
+            usage(stderr);
+        return finish(status);
+    }
+    (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);
+    usage(stderr);
+    return CTL_USAGE;
+}
