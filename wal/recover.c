@@ -566,8 +566,8 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
         rc = sparse_alloc(&r->found[i]);
     if (rc != 0)
         return err_set_errno(e, rc, "cannot open %s", w->path);
-    if (last == r->count)
-        r->found[0].seg->first_index = 1;
+    if (active != last)
+        r->found[active].seg->first_index = w->last_index + 1;
     if (rc == 0)
         rc = active == last ? replay_active(r, &r->found[active], torn, e)
                             : begin_blank(r, &r->found[active], torn, e);
@@ -588,6 +588,7 @@ static int create_first(struct wal *w, struct err *e)
         return rc;
     w->segs[w->seg_count++] = seg;
     w->bytes = seg->head.segment_bytes;
+    seg->first_index = 1;
     rc = wal_activate(w, seg);
     if (rc == 0 && (rc = w->io->fdatasync(w->io->ctx, seg->fd)) == 0)
         w->act.synced = w->act.offset;

@@ -183,7 +183,7 @@ int wal_activate(struct wal *w, struct wal_segment *seg)
     int rc;
 
     must(w->group_len == 0 && (prev_number == 0 || seg->head.number == prev_number + 1));
-    seg->first_index = open.first_index;
+    must(seg->first_index == open.first_index);
     w->active = seg;
     w->act = (struct wal_active){.synced = WAL_HEAD_BYTES, .time_min_ns = UINT64_MAX};
     wal_tables_reset(&w->tables);

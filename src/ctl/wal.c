@@ -46,6 +46,12 @@ struct walk {
     uint64_t entries, groups, first_index, last_index, time_min_ns, time_max_ns;
     bool damaged;
 
+    /* Bytes behind the groups that may be a torn write, if this segment proves to be the last. */
+    bool doubt;
+    uint64_t doubt_from, doubt_to;
+    uint64_t tail_number; /* of the last opened segment */
+    char doubt_cause[WH_ERR_TEXT_CAP];
+
     /* the opened one before it */
     bool prev_valid;
     uint64_t prev_number, prev_next_index, prev_end;
@@ -243,10 +249,10 @@ static bool on_refusal(struct walk *wk, const char *cause)
     if (!wk->sealed && t.tail == WAL_TAIL_CLEAN)
         return false;
     if (!wk->sealed && t.tail == WAL_TAIL_TORN) {
-        if (wk->o->command == VERIFY)
-            (void)printf("%s: note: bytes %" PRIu64 " to %" PRIu64
-                         " were never acknowledged (%s); the daemon cuts or completes them\n",
-                         wk->path, at, t.dirty_end - 1, cause);
+        wk->doubt = true;
+        wk->doubt_from = at;
+        wk->doubt_to = t.dirty_end - 1;
+        (void)snprintf(wk->doubt_cause, sizeof(wk->doubt_cause), "%s", cause);
         return false;
     }
     next = next_group(wk, at + WAL_BLOCK_BYTES, &g);
@@ -438,9 +444,32 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Walk one more; if it is opened, the one before it must have been complete. */
+static int walk_next(struct walk *wk, uint64_t number)
+{
+    bool doubt = wk->doubt, open_end = wk->opened && !wk->sealed && !wk->damaged;
+    uint64_t from = wk->doubt_from, to = wk->doubt_to;
+    int rc;
+
+    wk->doubt = false;
+    rc = walk_segment(wk, number);
+    if (rc != CTL_OK)
+        return rc;
+    if (!wk->opened) { /* prepared: what was in doubt before it still is */
+        wk->doubt = doubt || wk->doubt;
+        return CTL_OK;
+    }
+    if (open_end) {
+        (void)snprintf(wk->path, sizeof(wk->path), "%s/" NAME_FMT, wk->o->dir, number - 1);
+        damage(wk, doubt ? from : wk->head.footer_offset, doubt ? to : wk->head.segment_bytes - 1,
+               "the footer is damaged or missing");
+    }
+    wk->tail_number = number;
+    return CTL_OK;
+}
+
 static int walk_all(struct walk *wk)
 {
-    bool was_sealed = false;
     int rc = wk->io->list(wk->io->ctx, wk->o->dir, collect, wk);
 
     if (rc != 0 || wk->count == 0) {
@@ -458,14 +487,13 @@ static int walk_all(struct walk *wk)
             damage(wk, 0, 0, "the file is missing, " NAME_FMT " follows", number);
             wk->prev_valid = false;
         }
-        if ((rc = walk_segment(wk, number)) != CTL_OK)
+        if ((rc = walk_next(wk, number)) != CTL_OK)
             return rc;
-        if (i > 0 && wk->opened && !was_sealed && wk->prev_number == wk->numbers[i - 1] + 1)
-            (void)fprintf(stderr, "%s/" NAME_FMT ": the footer is damaged\n", wk->o->dir,
-                          wk->numbers[i - 1]),
-                wk->damages++;
-        was_sealed = wk->sealed || wk->damaged;
     }
+    if (wk->doubt && wk->o->command == VERIFY)
+        (void)printf("%s/" NAME_FMT ": note: bytes %" PRIu64 " to %" PRIu64
+                     " were never acknowledged (%s); the daemon cuts or completes them\n",
+                     wk->o->dir, wk->tail_number, wk->doubt_from, wk->doubt_to, wk->doubt_cause);
     if (wk->o->command == VERIFY)
         (void)printf("%zu segments, %" PRIu64 " entries, %u damages\n", wk->count,
                      wk->total_entries, wk->damages);

@@ -6,6 +6,7 @@
  * finished. The sync mark moves that blind spot onto itself: with a mark at the end, all entries
  * are below it and only the mark can be lost. Both are tested. */
 #include "tests/lib/fakedisk.h"
+#include "tests/lib/slow.h"
 #include "tests/lib/tap.h"
 #include "wal/format.h"
 #include "wal/wal.h"
@@ -145,7 +146,11 @@ static void flip_all(const char *name, unsigned segments, uint64_t last, uint64_
         enum outcome out;
 
         /* The inside of a payload or of a run of zeros behaves alike: a part of it is enough. */
-        if (at % 4096 > 200 && at + 8 < SEG_BYTES && at % (src.image[at] == 0 ? 61 : 5) != 0)
+        if (at % 4096 > 200 && at + 8 < SEG_BYTES &&
+            at % (src.image[at] == 0 ? 61
+                  : TEST_SLOW        ? 41
+                                     : 5) !=
+                0)
             continue;
         copy_log(good, d, segments);
         (void)fakedisk_file(d, name, &dst);
