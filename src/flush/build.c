@@ -33,7 +33,11 @@ void flush_build_fini(struct flush_build *b)
         group_free(&b->slots[i]);
     json_reader_free(b->reader);
     flush_rows_fini(&b->rest);
+    flush_rows_fini(&b->refused);
+    flush_rows_fini(&b->reduced);
     free(b->bits);
+    free(b->defaults);
+    free(b->plain);
     buf_fini(&b->body);
     flush_build_init(b);
 }
@@ -145,6 +149,8 @@ struct pass { /* one walk over the range */
     struct flush_rows_walk walk;
     struct flush_group *last; /* group of the row before: most often the next row's too */
     uint32_t word_count;
+    bool overflow;  /* too many column sets: from here on only look which columns occur */
+    bool coarse;    /* second pass: see build.h */
     int32_t filler; /* ordinal of a column to send for records that fill none, or -1 */
     const struct flush_scan_entry *entry;
 };
@@ -187,8 +193,28 @@ static bool wanted(const struct flush_rows_walk *walk, const struct flush_scan_e
 static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text)
 {
     struct wal_batch_record record = wal_batch_get(&p->entry->batch, ordinal);
-    return p->src->refuse(p->src->ctx, p->entry->row + ordinal, p->entry->index, ordinal, &record,
-                          code, text);
+    uint32_t row = p->entry->row + ordinal;
+    int rc = flush_rows_append(&p->b->refused, row, row + 1);
+    if (rc != 0)
+        return rc;
+    return p->src->refuse(p->src->ctx, row, p->entry->index, ordinal, &record, code, text);
+}
+
+/* The columns in which the row travels, in b->bits. */
+static int row_bits(struct pass *p, const struct json_doc *doc, struct ch_value_error *ve)
+{
+    struct flush_build *b = p->b;
+    memset(b->bits, 0, p->word_count * sizeof(*b->bits));
+    int rc = ch_row_columns(p->src->table, doc, b->bits, ve);
+    if (rc != 0)
+        return rc;
+    if (p->filler >= 0 && bits_empty(b->bits, p->word_count))
+        b->bits[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
+    for (uint32_t i = 0; i < p->word_count && p->coarse; i++)
+        b->bits[i] = (b->bits[i] & b->defaults[i]) | b->plain[i];
+    for (uint32_t i = 0; i < p->word_count && p->overflow; i++)
+        b->plain[i] |= b->bits[i] & ~b->defaults[i];
+    return 0;
 }
 
 static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal)
@@ -196,12 +222,15 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal)
     struct flush_build *b = p->b;
     struct ch_value_error ve;
     uint32_t row = p->entry->row + ordinal;
-    memset(b->bits, 0, p->word_count * sizeof(*b->bits));
-    int rc = ch_row_columns(p->src->table, doc, b->bits, &ve);
-    if (rc == 0 && p->filler >= 0 && bits_empty(b->bits, p->word_count))
-        b->bits[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
+    int rc = row_bits(p, doc, &ve);
+    if (rc == 0 && p->overflow)
+        return 0;
     if (rc == 0 && (p->last == NULL || !group_is(p->last, p->src->table, b->bits)))
         rc = group_for(b, p->src, b->bits, p->word_count, &p->last);
+    if (rc == 0 && p->last == NULL && !p->coarse) {
+        p->overflow = true;
+        return row_bits(p, doc, &ve);
+    }
     if (rc == 0 && p->last == NULL)
         return flush_rows_append(&b->rest, row, row + 1);
     if (rc == 0 && p->last->block != NULL)
@@ -261,27 +290,66 @@ static int each_entry(const struct flush_source *src, struct pass *p,
     return 0;
 }
 
-int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
-                       const struct flush_rows *rows, struct err *e)
+static int build_memory(struct flush_build *b, uint32_t words)
 {
-    uint32_t words = (src->table->column_count + 63) / 64;
     if (b->reader == NULL)
         b->reader = json_reader_new(LIMIT_WAL_ENTRY_BYTES + 64 * KIB);
     if (words > b->bits_cap) {
         free(b->bits);
+        free(b->defaults);
+        free(b->plain);
         b->bits = malloc(words * sizeof(*b->bits));
-        b->bits_cap = b->bits == NULL ? 0 : words;
+        b->defaults = malloc(words * sizeof(*b->defaults));
+        b->plain = malloc(words * sizeof(*b->plain));
+        b->bits_cap = words;
     }
-    if (b->reader == NULL || b->bits == NULL)
+    if (b->reader != NULL && b->bits != NULL && b->defaults != NULL && b->plain != NULL)
+        return 0;
+    b->bits_cap = 0;
+    return -ENOMEM;
+}
+
+/* The second pass: the rows of the first one's groups and what it saw after them. */
+static int build_coarse(struct flush_build *b, struct pass *p, const struct flush_rows *rows,
+                        struct err *e)
+{
+    for (uint32_t g = 0; g < b->group_count; g++)
+        for (uint32_t i = 0; i < p->word_count; i++)
+            b->plain[i] |= b->groups[g]->bits[i] & ~b->defaults[i];
+    if (flush_rows_minus(&b->reduced, rows, &b->refused) != 0)
+        return -ENOMEM;
+    b->group_count = 0;
+    *p = (struct pass){.b = b,
+                       .src = p->src,
+                       .walk = {.rows = &b->reduced},
+                       .word_count = p->word_count,
+                       .coarse = true,
+                       .filler = p->filler};
+    flush_rows_reset(&b->refused);
+    return each_entry(p->src, p, add_entry, e);
+}
+
+int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
+                       const struct flush_rows *rows, struct err *e)
+{
+    uint32_t words = (src->table->column_count + 63) / 64;
+    if (build_memory(b, words) != 0)
         return err_set(e, -ENOMEM, "out of memory");
+    memset(b->defaults, 0, words * sizeof(*b->defaults));
+    memset(b->plain, 0, words * sizeof(*b->plain));
+    for (uint32_t c = 0; c < src->table->column_count; c++)
+        if (src->table->columns[c].default_kind != SCHEMA_DEFAULT_NONE)
+            b->defaults[c / 64] |= (uint64_t)1 << (c % 64);
     b->group_count = 0;
     flush_rows_reset(&b->rest);
+    flush_rows_reset(&b->refused);
     struct pass p = {.b = b,
                      .src = src,
                      .walk = {.rows = rows},
                      .word_count = words,
                      .filler = filler_of(src->table)};
-    return each_entry(src, &p, add_entry, e);
+    int rc = each_entry(src, &p, add_entry, e);
+    return rc == 0 && p.overflow ? build_coarse(b, &p, rows, e) : rc;
 }
 
 static int add_lines(struct pass *p, struct err *e)

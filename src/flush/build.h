@@ -2,9 +2,11 @@
 /* From rows of the log to blocks: parse, group by the columns that a record fills, encode.
  *
  * Omitted columns must get their DEFAULT from ClickHouse, so rows with different columns travel in
- * different INSERTs: a group. Groups stand in order of first appearance, rows in log order; both
- * follow from the rows alone. More column sets than FLUSH_GROUPS_MAX are left for another pass.
- * Blocks are kept between jobs for as long as their table's schema stays. One owner thread. */
+ * different INSERTs: a group. Groups stand in order of first appearance, rows in log order. With
+ * more column sets than FLUSH_GROUPS_MAX only the columns with a DEFAULT keep rows apart, and every
+ * block has all the other columns that occur: leaving such a column out and sending its type's
+ * default are the same. What is still too many is left for another pass. Blocks are kept between
+ * jobs for as long as their table's schema stays. One owner thread. */
 #ifndef WH_FLUSH_BUILD_H
 #define WH_FLUSH_BUILD_H
 
@@ -29,8 +31,10 @@ struct flush_build {
     struct flush_group slots[FLUSH_GROUPS_MAX];
     struct flush_group *groups[FLUSH_GROUPS_MAX]; /* in order of first appearance */
     uint32_t group_count;
-    struct flush_rows rest; /* rows of further column sets */
-    uint64_t *bits;
+    struct flush_rows rest;             /* rows of further column sets */
+    struct flush_rows refused, reduced; /* rows refused in this build; rows without them */
+    uint64_t *bits;                     /* of the row at hand */
+    uint64_t *defaults, *plain;         /* columns with a DEFAULT; those without that occur */
     uint32_t bits_cap;
     struct buf body; /* lines for JSONEachRow */
 };
