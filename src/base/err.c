@@ -24,7 +24,8 @@ static const struct {
     {WH_ESTOPPED, "stopping"},
 };
 
-static int err_vset(struct err *e, int code, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static int err_vset(struct err *e, int code, const char *fmt,
+                                                          va_list ap)
 {
     if (e == NULL)
         return code;

@@ -359,7 +359,7 @@ static const char *choice_name(const struct config *c, const struct config_key *
     for (int i = 0; key->choices[i] != NULL; i++)
         if (key->values[i] == v)
             return key->choices[i];
-    must(!"an enum value outside of its table");
+    must(false && "an enum value outside of its table");
     return NULL;
 }
 

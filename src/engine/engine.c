@@ -63,7 +63,7 @@ static _Noreturn void die(enum exit_status status, const char *text)
 {
     log_error("engine.failed", "text=\"%s\"", text);
     (void)fflush(NULL);
-    _exit(status);
+    _exit((int)status);
 }
 
 static void *watch(void *arg)

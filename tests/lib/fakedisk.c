@@ -95,7 +95,7 @@ static void name_link(struct name *names, const char *path, struct inode *inode)
             names[i].inode = inode;
             return;
         }
-    must(!"fake disk: too many names");
+    must(false && "fake disk: too many names");
 }
 
 /* A rename whose source never reached the image still carries its inode. */

@@ -330,7 +330,7 @@ static void test_kill(void)
 {
     char *dir = tmpdir_make();
     struct node n;
-    int rounds = 0, self = 0;
+    int rounds = 0;
     reset_fake();
     fake->fate_every = 13;
     fake->busy_every = 17;
@@ -346,7 +346,7 @@ static void test_kill(void)
         fakech_lock(fake);
         (void)kill(pid, SIGKILL);
         int status;
-        self += waitpid(pid, &status, WNOHANG) == pid;
+        (void)waitpid(pid, &status, WNOHANG);
         fakech_unlock(fake);
         (void)waitpid(pid, &status, 0);
         if (i % 8 ==

@@ -299,7 +299,7 @@ static void test_files(void)
 
     d = make_log(60, true);
     fakedisk_remove(d, SEG(2));
-    expect_refused(d, SEG(2) + 2, "a segment missing in the middle is named");
+    expect_refused(d, &SEG(2)[2], "a segment missing in the middle is named");
 
     d = make_log(24, true);
     fakedisk_remove(d, SEG(2));
