@@ -48,7 +48,8 @@ class Daemon:
         self.dir = tempfile.mkdtemp(prefix=name + "-", dir=env.WORK)
         self.port = net.free_port()
         self.args = list(args)
-        self.env = dict(os.environ, **(extra_env or {}))
+        # Not installed, so the daemon is told where its engine is.
+        self.env = dict(os.environ, WAVEHOUSED_ENGINE=env.program("wavehoused-engine"), **(extra_env or {}))
         self.process = None
         self.log_path = os.path.join(self.dir, "daemon.log")
         self.config_path = os.path.join(self.dir, "wavehoused.yaml")
