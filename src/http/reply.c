@@ -323,13 +323,26 @@ static const struct http_const *const_for(struct http_server *s, struct slice bo
     return k;
 }
 
+/* Room for the whole answer, or 0 when only http_reply can make it. */
+static size_t const_room(const struct http_req *r, struct slice body)
+{
+    if (r->c->done || r->http10 || r->pub.method == HTTP_HEAD || body.len > HTTP_CONST_BODY_BYTES ||
+        closes(r))
+        return 0;
+    if (r->origin.len > 0 && !r->s->options.cors_any)
+        return 0;
+    return HTTP_CONST_HEAD_BYTES + r->pub.request_id.len + sizeof(CORS_ANY) + 4 + body.len;
+}
+
 void http_reply_json_const(struct http_request *request, struct slice body)
 {
     struct http_req *r = (struct http_req *)request;
     CHECK_MAGIC(r, HTTP_REQ_MAGIC);
-    bool cors_plain = r->origin.len == 0 || r->s->options.cors_any;
-    if (r->c->done || r->replied || r->http10 || r->pub.method == HTTP_HEAD || !cors_plain ||
-        body.len > HTTP_CONST_BODY_BYTES || closes(r)) {
+    must(!r->replied);
+    size_t room = const_room(r, body);
+    if (room > 0)
+        forget_continue(r);
+    if (room == 0 || http_req_out_reserve(r, room) != 0) {
         http_reply(request, &(struct http_reply){.status = 200,
                                                  .content_type = "application/json",
                                                  .body = body});
@@ -338,14 +351,7 @@ void http_reply_json_const(struct http_request *request, struct slice body)
     if (!r->c->running)
         http_server_clock(r->s);
     date_refresh(r->s);
-    forget_continue(r);
     const struct http_const *k = const_for(r->s, body);
-    size_t need = k->head_len + r->pub.request_id.len + 4 + body.len +
-                  (r->origin.len > 0 ? sizeof(CORS_ANY) : 0);
-    if (http_req_out_reserve(r, need) != 0) {
-        http_reply(request, &(struct http_reply){.status = 503}); /* says so in its own way */
-        return;
-    }
     put(r, k->head, k->head_len);
     put_slice(r, r->pub.request_id);
     PUT_LIT(r, "\r\n");

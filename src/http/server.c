@@ -298,7 +298,7 @@ static void metrics_new(struct http_server *s)
 {
     s->m_connections =
         metric_new(METRIC_GAUGE, "wavehouse_http_connections", "Open client connections.", NULL);
-    for (int why = 0; why < HTTP_REFUSALS; why++)
+    for (int why = HTTP_REFUSE_NONE + 1; why < HTTP_REFUSALS; why++)
         s->m_refused[why] =
             metric_new(METRIC_COUNTER, "wavehouse_http_bad_requests_total",
                        "Requests refused before they reached a handler.", "reason=\"%s\"",
