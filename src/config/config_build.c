@@ -340,9 +340,13 @@ void config_build_check(struct config_builder *b)
     if (c->wal.max_bytes != 0 && c->wal.max_bytes / 4 < c->wal.segment_size)
         rule_broken(b, "wal.segment_size", "wal.max_bytes",
                     "wal.max_bytes must hold at least four times wal.segment_size");
-    if (c->prometheus.port == c->server.port)
-        rule_broken(b, "server.port", "prometheus.port",
-                    "prometheus.port is server.port: write 0 for the same listener");
+    /* to be dropped together with the daemon's second listener: until then better refused than
+     * metrics on another port than the one that was asked for */
+    if (c->prometheus.port != 0)
+        rule_broken(
+            b, "prometheus.port", "prometheus.port",
+            "prometheus.port: a port of its own is not supported by this version yet; write "
+            "0 for server.port");
     for (uint32_t i = 0; i < c->cors.allowed_origin_count; i++)
         if (strcmp(c->cors.allowed_origins[i], "*") == 0 && c->cors.allowed_origin_count > 1)
             rule_broken(b, "cors.allowed_origins", "cors.allowed_origins",
