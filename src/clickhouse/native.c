@@ -17,10 +17,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES_MAX  ((size_t)1 << 30)   /* of one INSERT, before compression */
-#define KEEP_BYTES_MAX   ((size_t)64 << 20)  /* a buffer over this is given back after the INSERT */
-#define SEND_BYTES       ((size_t)512 << 10) /* frames are collected up to this before a send */
-#define LZ4_ACCELERATION 1
+#define BLOCK_BYTES_MAX ((size_t)1 << 30)   /* of one INSERT, before compression */
+#define KEEP_BYTES_MAX  ((size_t)64 << 20)  /* a buffer over this is given back after the INSERT */
+#define SEND_BYTES      ((size_t)512 << 10) /* frames are collected up to this before a send */
+
+/* Measured with 100,000 rows (20 MB) of a web server's access log, nanoseconds of our CPU a row and
+ * compression ratio: 1: 140, 7.4; 2: 135, 7.2; 4: 135, 6.9; 8: 129, 6.2; 16: 127, 5.3; 32:
+ * 120, 4.3; without compression: 64. The server's CPU does not depend on it (300 ns a row, ± 20).
+ * From 8 on the ratio falls faster than the cost. */
+#define LZ4_ACCELERATION 8
 
 struct ch_native *ch_native_new(const struct ch_options *options)
 {

@@ -304,7 +304,9 @@ static void test_faults(void)
         uint64_t rows = cases[i].big ? sizeof(numbers) / 4 : 1;
         fault(cases[i].fault);
         is_outcome(insert(c, "f", which, rows, token, &e), cases[i].want, &e, cases[i].name);
+        ch_native_free(c);
         admin("/clear", "{}");
+        c = ch_native_new(&options);
         is_outcome(insert(c, "f", which, rows, token, &e), CH_OK, &e, "and then again");
         ch_native_free(c);
     }
