@@ -230,30 +230,39 @@ static int refuse_key(struct ch_value_error *e, struct slice key, const char *wh
 
 /* ---- keys */
 
-static const struct schema_column *find_column(const struct schema_table *t,
-                                               const struct json_doc *doc,
-                                               const struct json_node *key, struct buf *scratch)
+/* *out: NULL when there is no such column. 0 or -ENOMEM. */
+static int find_column(const struct schema_table *t, const struct json_doc *doc,
+                       const struct json_node *key, struct buf *scratch,
+                       const struct schema_column **out)
 {
     struct slice raw = json_raw(doc, key);
-    if ((key->flags & JSON_F_ESCAPED) == 0)
-        return schema_table_column(t, raw);
-    size_t len = 0;
-    buf_reset(scratch);
-    if (buf_reserve(scratch, raw.len) != 0 || coerce_unescape(raw, scratch->ptr, &len) != 0)
-        return NULL;
-    return schema_table_column(t, (struct slice){scratch->ptr, len});
+    *out = NULL;
+    if ((key->flags & JSON_F_ESCAPED) != 0) {
+        size_t len = 0;
+        buf_reset(scratch);
+        if (buf_reserve(scratch, raw.len) != 0)
+            return -ENOMEM;
+        if (coerce_unescape(raw, scratch->ptr, &len) != 0)
+            return 0;
+        raw = (struct slice){scratch->ptr, len};
+    }
+    *out = schema_table_column(t, raw);
+    return 0;
 }
 
-/* Keys mostly come in the order of the row before: try that slot first. */
-static uint32_t find_slot(struct ch_block *b, const struct json_doc *doc,
-                          const struct json_node *key, uint32_t expected)
+/* Keys mostly come in the order of the row before: try that slot first. *slot: NO_SLOT for a key
+ * that is none of the block's. 0 or -ENOMEM. */
+static int find_slot(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
+                     uint32_t expected, uint32_t *slot)
 {
-    struct slice raw = json_raw(doc, key);
-    if (slice_eq(raw, b->slots[expected].column->json_key))
-        return expected;
-    const struct schema_column *c = find_column(b->table, doc, key, &b->scratch);
-    int32_t slot = c == NULL ? -1 : b->slot_of_ordinal[c->ordinal];
-    return slot < 0 ? (uint32_t)NO_SLOT : (uint32_t)slot;
+    const struct schema_column *c;
+    *slot = expected;
+    if (text_equal(json_raw(doc, key), b->slots[expected].column->json_key))
+        return 0;
+    int rc = find_column(b->table, doc, key, &b->scratch, &c);
+    int32_t found = c == NULL ? -1 : b->slot_of_ordinal[c->ordinal];
+    *slot = found < 0 ? (uint32_t)NO_SLOT : (uint32_t)found;
+    return rc;
 }
 
 /* ---- rows */
@@ -296,7 +305,9 @@ static int add_members(struct ch_block *b, const struct json_doc *doc, uint32_t 
     const struct json_node *key = doc->nodes + 1;
     uint32_t members = doc->nodes[0].count, expected = 0, previous = NO_SLOT;
     for (uint32_t i = 0; i < members; i++, key = doc->nodes + key[1].next) {
-        uint32_t slot = find_slot(b, doc, key, expected);
+        uint32_t slot;
+        if (find_slot(b, doc, key, expected, &slot) != 0)
+            return -ENOMEM;
         if (slot == NO_SLOT)
             return refuse_key(e, json_raw(doc, key), "unknown column");
         struct block_slot *s = &b->slots[slot];
@@ -383,26 +394,34 @@ static void set_nested(const struct schema_table *t, const struct schema_column 
     }
 }
 
+/* The key's column by place, or else by name; refused when it takes no values. */
+static int row_column(const struct schema_table *t, const struct json_doc *doc,
+                      const struct json_node *key, uint32_t expected, struct buf *scratch,
+                      const struct schema_column **c, struct ch_value_error *e)
+{
+    struct slice raw = json_raw(doc, key);
+    int rc = 0;
+    if (expected < t->column_count && text_equal(raw, t->columns[expected].json_key))
+        *c = &t->columns[expected];
+    else
+        rc = find_column(t, doc, key, scratch, c);
+    if (rc == 0 && (*c == NULL || !(*c)->insertable))
+        rc = refuse_key(e, raw, "unknown column");
+    return rc;
+}
+
 int ch_row_columns(const struct schema_table *table, const struct json_doc *doc, uint64_t *bits,
                    struct ch_value_error *e)
 {
     const struct json_node *key = doc->nodes + 1;
-    uint32_t expected = 0;
+    const struct schema_column *c = NULL;
     struct buf scratch;
     int rc = 0;
     buf_init(&scratch, SIZE_MAX);
     for (uint32_t i = 0; rc == 0 && i < doc->nodes[0].count; i++) {
-        struct slice raw = json_raw(doc, key);
-        const struct schema_column *c = NULL;
-        if (expected < table->column_count && slice_eq(raw, table->columns[expected].json_key))
-            c = &table->columns[expected];
-        else
-            c = find_column(table, doc, key, &scratch);
-        if (c == NULL || !c->insertable) {
-            rc = refuse_key(e, raw, "unknown column");
+        rc = row_column(table, doc, key, c == NULL ? 0 : c->ordinal + 1, &scratch, &c, e);
+        if (rc != 0)
             break;
-        }
-        expected = c->ordinal + 1;
         bool to_default =
             key[1].kind == JSON_NULL && !c->nullable && c->default_kind != SCHEMA_DEFAULT_NONE;
         if (!to_default) {

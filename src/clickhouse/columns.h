@@ -17,7 +17,7 @@ struct ch_block;
 
 /* columns: ordinals of the table's columns in this block, ascending, each native and insertable (or
  * EPHEMERAL). The table must stay valid. server_timezone: for zone-less DateTime text in columns
- * without a zone. NULL when memory ran out or a zone is unknown. */
+ * without a zone. NULL when memory ran out, a zone is unknown or a type is not native. */
 struct ch_block *ch_block_new(const struct schema_table *table, const uint32_t *columns,
                               uint32_t column_count, struct slice server_timezone);
 void ch_block_free(struct ch_block *b);
@@ -32,7 +32,9 @@ struct ch_value_error {
 /* Add one canonical record (an OBJECT). Keys outside the block's columns are an error 117. A column
  * of the block that the record omits, or gives null without being nullable, gets the type's default
  * (DEFAULT expressions are the caller's: it groups rows by columns present and not null, see
- * ch_row_columns). 0, WH_ESYNTAX (data error in *e; the block is as before), -ENOMEM. */
+ * ch_row_columns). 0, WH_ESYNTAX (data error in *e; the block is as before), -ENOMEM (as before,
+ * too). The result depends on nothing but the record, with one exception that is ClickHouse's: a
+ * DateTime text without a year ("Mar 3 01:33") is of the current year, or the last one. */
 int ch_block_add(struct ch_block *b, const struct json_doc *doc,
                  struct ch_value_error *e) WH_MUST_CHECK;
 

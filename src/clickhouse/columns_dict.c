@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The dictionary of a LowCardinality column: which of its values is at which place. The values
  * themselves are in the child column, in wire form; an entry is a run of its bytes. */
-#include "base/le.h"
 #include "clickhouse/columns_priv.h"
 
 #include <errno.h>
@@ -90,6 +89,7 @@ int dictionary_init(struct column *lc)
     if (lc->dict.slots != NULL)
         memset(lc->dict.slots, 0, ((size_t)lc->dict.mask + 1) * sizeof(*lc->dict.slots));
     lc->dict.count = 0;
+    lc->dict.last = UINT32_MAX;
     uint32_t entries = lc->takes_null ? 2 : 1;
     for (uint32_t e = 0; e < entries; e++) {
         size_t from = child->data.len;
@@ -108,17 +108,22 @@ int dictionary_intern(struct column *lc, size_t from, uint32_t *place)
     struct column *child = lc->children;
     struct dictionary *d = &lc->dict;
     struct slice s = {child->data.ptr + from, child->data.len - from};
+    if (d->last < d->count && text_equal(entry_bytes(lc, d->last), s)) {
+        child->data.len = from;
+        *place = d->last;
+        return 0;
+    }
     uint32_t hash = dictionary_hash(s.ptr, s.len);
     for (uint32_t i = hash & d->mask; d->slots[i] != 0; i = (i + 1) & d->mask) {
         uint32_t e = d->slots[i] - 1;
         if (d->hashes[e] == hash && !(e == 0 && lc->takes_null) &&
-            slice_eq(entry_bytes(lc, e), s)) {
+            text_equal(entry_bytes(lc, e), s)) {
             child->data.len = from;
-            *place = e;
+            *place = d->last = e;
             return 0;
         }
     }
-    *place = d->count;
+    *place = d->last = d->count;
     return add_entry(d, hash, child->data.len);
 }
 

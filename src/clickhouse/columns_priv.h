@@ -15,6 +15,7 @@
 #ifndef WH_CLICKHOUSE_COLUMNS_PRIV_H
 #define WH_CLICKHOUSE_COLUMNS_PRIV_H
 
+#include "base/le.h"
 #include "clickhouse/columns.h"
 
 /* ClickHouse's numbers for refused values (clickhouse-native §10). */
@@ -54,6 +55,7 @@ struct dictionary {
     uint32_t *slots; /* place + 1; 0 empty */
     uint32_t mask;
     uint32_t count; /* entries */
+    uint32_t last;  /* the entry found last: values often come in runs */
     uint32_t mark;  /* entries before the row being added */
     uint32_t cap;   /* entries that ends and hashes have room for */
     uint64_t *ends; /* where an entry's bytes end in the child's data */
@@ -132,8 +134,6 @@ uint32_t dictionary_hash(const char *p, size_t n);
 /* Find or append: the last value of lc's child (bytes from `from`) becomes an entry or is cut off
  * again when it is known. Sets *place. 0 or -ENOMEM. */
 int dictionary_intern(struct column *lc, size_t from, uint32_t *place);
-/* The entry with these bytes after its varint length (String only), or UINT32_MAX. */
-uint32_t dictionary_find_string(const struct column *lc, struct slice s);
 void dictionary_rollback(struct column *lc);
 
 /* ---- readers */
@@ -154,6 +154,26 @@ static inline int column_read(struct column *c, const struct json_doc *doc,
 }
 
 /* ---- shared by readers */
+
+/* Keys and dictionary entries are mostly shorter than two words: no call for those. */
+static inline bool bytes_equal(const char *a, const char *b, size_t n)
+{
+    if (n > 16)
+        return memcmp(a, b, n) == 0;
+    if (n >= 8)
+        return ((le64_get(a) ^ le64_get(b)) | (le64_get(a + n - 8) ^ le64_get(b + n - 8))) == 0;
+    if (n >= 4)
+        return ((le32_get(a) ^ le32_get(b)) | (le32_get(a + n - 4) ^ le32_get(b + n - 4))) == 0;
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+static inline bool text_equal(struct slice a, struct slice b)
+{
+    return a.len == b.len && bytes_equal(a.ptr, b.ptr, a.len);
+}
 
 /* Room for one value of n bytes at the end of c's data, counted already; NULL when memory ran out.
  */

@@ -80,17 +80,17 @@ int coerce_map(struct column *c, const struct json_doc *doc, const struct json_n
 
 static int read_tuple_array(struct column *c, const struct json_doc *doc, const struct json_node *n)
 {
-    if (n->kind != JSON_ARRAY || n->count != c->child_count)
+    if (n->kind != JSON_ARRAY)
         return CHE_INPUT;
     const struct json_node *element = n + 1;
     struct column *child = c->children;
-    for (uint32_t i = 0; i < n->count; i++, child = column_next(child)) {
+    for (uint32_t i = 0; i < n->count && i < c->child_count; i++, child = column_next(child)) {
         int rc = column_read(child, doc, element);
         if (rc != 0)
             return rc == CHE_TRAILING ? CHE_INPUT : rc;
         element = doc->nodes + element->next;
     }
-    return 0;
+    return n->count == c->child_count ? 0 : CHE_INPUT;
 }
 
 /* A key of a named Tuple. ClickHouse resolves \" \\ \/ and the one-letter escapes here, but leaves
@@ -139,8 +139,7 @@ static struct column *tuple_child(struct column *c, uint32_t i)
     return child;
 }
 
-/* Whether element e has a value already: its tree grew since the tuple began. Kept as a bit set;
- * long tuples are rare. */
+/* Which elements have a value already is kept as a bit set on the stack. */
 enum {
     TUPLE_ELEMENTS_MAX = 4096
 };

@@ -4,6 +4,7 @@
 #include "tests/unit/columns_lib.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 /* ---- wire form */
 
@@ -171,6 +172,32 @@ static void test_dictionary_growth(void)
     free(f);
 }
 
+/* A block that has been filled once takes as much again without more memory. */
+static void test_steady_state(void)
+{
+    struct fixture *f = malloc(sizeof(*f));
+    size_t used[3];
+    char record[256];
+    bool good = fixture_init(f, "UTC",
+                             (const char *const[]){"s String", "l LowCardinality(String)",
+                                                   "a Array(Nullable(UInt16))", NULL});
+    for (int pass = 0; pass < 3; pass++) {
+        ch_block_reset(f->block);
+        for (int i = 0; i < 5000; i++) {
+            (void)snprintf(record, sizeof(record),
+                           "{\"s\":\"row\\t%d\",\"l\":\"v%d\",\"\\u0061\":[%d,null]}", i, i % 700,
+                           i);
+            good = good && fixture_add(f, record) == 0;
+        }
+        used[pass] = mallinfo2().uordblks;
+    }
+    ok(good, "three times 5000 rows");
+    is_u64(used[1], used[0], "no more memory the second time");
+    is_u64(used[2], used[0], "nor the third");
+    fixture_fini(f);
+    free(f);
+}
+
 /* ---- keys */
 
 static void test_keys(void)
@@ -256,6 +283,7 @@ int main(void)
     test_block_form();
     test_refused_row();
     test_dictionary_growth();
+    test_steady_state();
     test_keys();
     test_row_columns();
     test_new_failures();
