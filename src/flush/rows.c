@@ -78,6 +78,8 @@ bool flush_rows_has(const struct flush_rows *r, uint32_t row)
 
 int flush_rows_insert(struct flush_rows *r, uint32_t row)
 {
+    if (rows_reserve(r, r->range_count + 1) != 0)
+        return -ENOMEM;
     uint32_t i = rows_find(r, row);
     struct flush_range *at = r->ranges + i;
     bool right = i < r->range_count && at->lo <= row + 1;
@@ -93,9 +95,6 @@ int flush_rows_insert(struct flush_rows *r, uint32_t row)
     } else if (right) {
         at->lo--;
     } else {
-        if (rows_reserve(r, r->range_count + 1) != 0)
-            return -ENOMEM;
-        at = r->ranges + i;
         memmove(at + 1, at, (r->range_count - i) * sizeof(*at));
         *at = (struct flush_range){row, row + 1};
         r->range_count++;

@@ -270,16 +270,18 @@ enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q
     struct ch_block b = {0};
     const char *at = q->body.ptr, *end = q->body.ptr + q->body.len;
     const char *token = strstr(q->settings, "insert_deduplication_token=");
-    char name[256] = "";
+    const char *name = memchr(q->sql.ptr, '`', q->sql.len);
+    const char *name_end = name != NULL ? strchr(name + 1, '`') : NULL;
     (void)c;
     (void)out;
-    (void)sscanf(q->sql.ptr, "INSERT INTO `%255[^`]`", name);
+    must(name != NULL && name_end != NULL);
+    struct slice table = {name + 1, (size_t)(name_end - name - 1)};
     for (; at < end && (at = memmem(at, (size_t)(end - at), "\"id\":", 5)) != NULL; at++) {
         b.ids = realloc(b.ids, (b.count + 1) * sizeof(*b.ids));
         must(b.ids != NULL);
         b.ids[b.count++] = (uint32_t)strtoul(at + 5, NULL, 10);
     }
-    enum ch_outcome o = insert(slice_str(name), b.ids, b.count, token, e);
+    enum ch_outcome o = insert(table, b.ids, b.count, token, e);
     free(b.ids);
     return o;
 }
