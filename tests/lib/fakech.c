@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct fakech *fake;
@@ -44,6 +45,21 @@ void fakech_lock(struct fakech *f)
 void fakech_unlock(struct fakech *f)
 {
     atomic_store(&f->lock, 0);
+}
+
+void fakech_kill(struct fakech *f, pid_t pid)
+{
+    int status;
+    while (atomic_exchange(&f->lock, 1) != 0) {
+        if (waitpid(pid, &status, WNOHANG) == pid) { /* it killed itself and left the lock */
+            fakech_unlock(f);
+            return;
+        }
+        (void)sched_yield();
+    }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    fakech_unlock(f);
 }
 
 static enum ch_outcome fail(struct ch_error *e, enum ch_outcome o, int32_t code, const char *text)
@@ -90,13 +106,14 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
                               const char *token, struct ch_error *e)
 {
     uint32_t n = atomic_fetch_add(&fake->inserts, 1);
-    if (fake->delay_us > 0)
-        (void)usleep(fake->delay_us);
+    if (atomic_load(&fake->delay_us) > 0)
+        (void)usleep(atomic_load(&fake->delay_us));
     if (atomic_load(&fake->down))
         return fail(e, CH_UNKNOWN_FATE, 0, "connection cut");
     if (slice_eq_str(table, "gone"))
         return fail(e, CH_SCHEMA, 60, "Table gone does not exist");
-    if (every(&fake->busy_every, n))
+    if (every(&fake->busy_every, n) ||
+        (atomic_load(&fake->beta_stuck) && slice_eq_str(table, "beta")))
         return fail(e, CH_TOO_MANY_PARTS, 252, "Too many parts");
     if (fake->split_rows > 0 && count > fake->split_rows)
         return fail(e, CH_SPLIT_PARTITIONS, 252, "Too many partitions for single INSERT block");
@@ -113,9 +130,9 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
         atomic_fetch_add(&fake->repeats, 1);
     if (count > fake->largest)
         atomic_store(&fake->largest, (uint32_t)count);
-    fakech_unlock(fake);
     if (every(&fake->kill_after_every, n))
-        (void)raise(SIGKILL);
+        (void)raise(SIGKILL); /* with the lock: no other insert is half done either */
+    fakech_unlock(fake);
     if (every(&fake->fate_every, n))
         return fail(e, CH_UNKNOWN_FATE, 0, "answer lost");
     return CH_OK;

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define FAKECH_IDS    400000
 #define FAKECH_TOKENS 65536
@@ -30,9 +31,9 @@ struct fakech {
     _Atomic uint32_t fate_every;       /* stored, but the answer is lost */
     _Atomic uint32_t busy_every;       /* not stored: 252 */
     _Atomic uint32_t kill_after_every; /* stored, then SIGKILL to ourselves */
-    _Atomic uint32_t gone;             /* id modulus: a table named "gone" does not exist */
+    _Atomic bool beta_stuck;           /* every insert into the table "beta": 252 */
     uint32_t split_rows;               /* larger blocks: too many partitions */
-    uint32_t delay_us;
+    _Atomic uint32_t delay_us;         /* of each insert */
 };
 
 /* Rows whose id leaves 7 in the remainder by 1009 are refused by the server (469), those that leave
@@ -42,6 +43,8 @@ bool fakech_bad_id(uint32_t id);
 struct fakech *fakech_make(void); /* shared memory */
 void fakech_use(struct fakech *f);
 void fakech_lock(struct fakech *f);
+/* SIGKILL to the process while none of its inserts is half done, and wait for its end. */
+void fakech_kill(struct fakech *f, pid_t pid);
 void fakech_unlock(struct fakech *f);
 
 #endif

@@ -12,9 +12,8 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
 static struct fakech *fake;
 static struct schema_catalog *catalog;
@@ -71,6 +70,9 @@ static void on_poison(void *ctx, const struct err *e)
     abort();
 }
 
+static bool dlq_enabled = true;
+static uint64_t retain_ms;
+
 static struct flush_options flush_options(struct node *n)
 {
     return (struct flush_options){.wal = n->w,
@@ -84,9 +86,9 @@ static struct flush_options flush_options(struct node *n)
                                   .max_bytes = 1 * MIB,
                                   .retry_min_ms = 4,
                                   .retry_max_ms = 20,
-                                  .retain_ms = 0,
+                                  .retain_ms = retain_ms,
                                   .insert_timeout_ms = 1000,
-                                  .dlq_enabled = true,
+                                  .dlq_enabled = dlq_enabled,
                                   .dlq_max_bytes = 64 * MIB,
                                   .catalog = get_catalog,
                                   .request_refresh = refresh};
@@ -314,6 +316,118 @@ static void test_dropped_table(void)
     tmpdir_remove(dir);
 }
 
+/* A test's node, queue and folder. */
+struct bench {
+    char *dir;
+    struct node n;
+    struct queue done;
+};
+
+static void bench_start(struct bench *b)
+{
+    reset_fake();
+    b->dir = tmpdir_make();
+    if (queue_init(&b->done, 16) != 0)
+        abort();
+    start(&b->n, b->dir);
+}
+
+static void bench_end(struct bench *b)
+{
+    is_u64(stop(&b->n), 0, "stop");
+    queue_fini(&b->done);
+    tmpdir_remove(b->dir);
+}
+
+/* Positions and dead letters come again out of the log, and nothing is sent again. */
+static void test_store_lost(void)
+{
+    struct bench b;
+    char store[4096];
+    retain_ms = 3600000;
+    bench_start(&b);
+    for (int i = 0; i < 200; i++)
+        post(&b.n, tables[i % 3], 50, &b.done);
+    ok(drain(&b.n, 5000), "flushed");
+    is_u64(stop(&b.n), 0, "stop");
+    uint32_t inserts = fake->inserts;
+    (void)snprintf(store, sizeof(store), "%s/store", b.dir);
+    tmpdir_remove(strdup(store));
+    start(&b.n, b.dir);
+    ok(drain(&b.n, 5000), "the store is lost: nothing is pending all the same");
+    is_u64(fake->inserts, inserts, "nothing is sent again");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "store lost");
+    bench_end(&b);
+    retain_ms = 0;
+}
+
+/* One table gets nowhere; the other does not notice. */
+static void test_isolation(void)
+{
+    struct bench b;
+    struct flush_stats s;
+    bench_start(&b);
+    atomic_store(&fake->beta_stuck, true);
+    uint64_t begin = io_monotonic_ns();
+    for (int i = 0; i < 100; i++)
+        post(&b.n, tables[i % 2], 30, &b.done);
+    do {
+        (void)poll(NULL, 0, 5);
+        flush_stats_get(b.n.flush, &s);
+    } while (s.pending_rows != 1500 && io_monotonic_ns() - begin < 5000000000u);
+    is_u64(s.pending_rows, 1500, "only the stuck table's rows wait");
+    is_u64(s.open_plans, 1, "in one plan");
+    ok(s.reachable, "ClickHouse does not count as away for it");
+    atomic_store(&fake->beta_stuck, false);
+    ok(drain(&b.n, 5000), "then they arrive too");
+    bench_end(&b);
+}
+
+static void test_stop_in_flight(void)
+{
+    struct bench b;
+    bench_start(&b);
+    atomic_store(&fake->delay_us, 400000);
+    post(&b.n, "alpha", 600, &b.done);
+    while (atomic_load(&fake->inserts) == 0)
+        (void)poll(NULL, 0, 2);
+    is_u64((uint64_t)-flush_stop(b.n.flush, 20), ETIMEDOUT,
+           "an insert that takes too long is told");
+    is_u64(stop(&b.n), 0, "a second, patient stop lets it end");
+    atomic_store(&fake->delay_us, 0);
+    start(&b.n, b.dir);
+    ok(drain(&b.n, 5000), "the rest goes after a restart");
+    is_u64(fake->repeats, 0, "and nothing that was stored");
+    bench_end(&b);
+}
+
+static void test_no_dlq(void)
+{
+    struct bench b;
+    struct err e = {0};
+    bool whole = true;
+    dlq_enabled = false;
+    bench_start(&b);
+    for (int i = 0; i < 40; i++)
+        post(&b.n, tables[i % 2], 50, &b.done);
+    ok(drain(&b.n, 5000), "without dead letters bad rows stall nothing");
+    is_u64(stop(&b.n), 0, "stop");
+    dlq_enabled = true;
+    start(&b.n, b.dir);
+    memset(fake->letters, 0, sizeof(fake->letters));
+    ok(store_dlq_each(b.n.store, (struct slice){0}, count_letter, &whole, &e) == 0, "listed");
+    uint32_t letters = 0, stored = 0, bad = 0;
+    for (uint32_t id = 1; id < 2001; id++) {
+        letters += fake->letters[id];
+        stored += fake->stored[id];
+        bad += fakech_bad_id(id);
+    }
+    ok(letters == 0 && stored + bad == 2000, "none is kept, the good rows are stored");
+    bench_end(&b);
+}
+
 static void child(const char *dir, int seed)
 {
     struct node n;
@@ -343,18 +457,7 @@ static void test_kill(void)
         if (pid == 0)
             child(dir, i);
         (void)poll(NULL, 0, 8 + rand() % 90);
-        fakech_lock(fake);
-        (void)kill(pid, SIGKILL);
-        int status;
-        (void)waitpid(pid, &status, WNOHANG);
-        fakech_unlock(fake);
-        (void)waitpid(pid, &status, 0);
-        if (i % 8 ==
-            7) { /* the store is lost, the log is enough, but for letters it no longer has */
-            char path[4096];
-            (void)snprintf(path, sizeof(path), "%s/store/lock.mdb", dir);
-            (void)unlink(path);
-        }
+        fakech_kill(fake, pid);
     }
     fake->kill_after_every = 0;
     start(&n, dir);
@@ -374,6 +477,10 @@ int main(void)
     test_faults();
     test_outage();
     test_dropped_table();
+    test_store_lost();
+    test_isolation();
+    test_stop_in_flight();
+    test_no_dlq();
     test_kill();
     schema_catalog_unref(catalog);
     return tap_done();
