@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration files of the embedded engine: loopback only, small caches, no system log
  * tables, and the settings of a server where "clickhouse local" would set its own. */
-#include "base/buf.h"
+#include "base/slice.h"
 #include "engine/engine_priv.h"
 
 #include <errno.h>
@@ -65,8 +65,9 @@ static const char config_text[] = MARK
     "  </merge_tree>\n"
     "</clickhouse>\n";
 
-/* "clickhouse local" changes the first three; a server has them like this. */
-static const char users_head[] =
+/* "clickhouse local" changes the first three; a server has them like this. The program itself runs
+ * as "default" without a password and cannot be told another, so that user has none. */
+static const char users_text[] =
     MARK "<clickhouse>\n"
          "  <profiles>\n"
          "    <default>\n"
@@ -79,34 +80,14 @@ static const char users_head[] =
          "  </profiles>\n"
          "  <users>\n"
          "    <default>\n"
-         "      <password>";
-static const char users_tail[] = "</password>\n"
-                                 "      <networks><ip>127.0.0.1</ip></networks>\n"
-                                 "      <profile>default</profile>\n"
-                                 "      <quota>default</quota>\n"
-                                 "    </default>\n"
-                                 "  </users>\n"
-                                 "  <quotas><default/></quotas>\n"
-                                 "</clickhouse>\n";
-
-static void put_xml_text(struct buf *b, const char *s)
-{
-    for (; *s != '\0'; s++) {
-        switch (*s) {
-        case '&':
-            buf_put_str(b, "&amp;");
-            break;
-        case '<':
-            buf_put_str(b, "&lt;");
-            break;
-        case '>':
-            buf_put_str(b, "&gt;");
-            break;
-        default:
-            buf_put_u8(b, (uint8_t)*s);
-        }
-    }
-}
+         "      <password></password>\n"
+         "      <networks><ip>127.0.0.1</ip></networks>\n"
+         "      <profile>default</profile>\n"
+         "      <quota>default</quota>\n"
+         "    </default>\n"
+         "  </users>\n"
+         "  <quotas><default/></quotas>\n"
+         "</clickhouse>\n";
 
 /* True when the file is there and is not one that an earlier start wrote. */
 static bool is_foreign(const char *path)
@@ -153,20 +134,10 @@ static int replace_file(const char *dir, const char *name, struct slice text, st
     return rc == 0 ? 0 : err_set_errno(e, rc, "cannot write %s", path);
 }
 
-int engine_write_config(const char *dir, const char *password, struct err *e)
+int engine_write_config(const char *dir, struct err *e)
 {
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return err_set_errno(e, -errno, "cannot create the folder %s", dir);
     int rc = replace_file(dir, "config.xml", SLICE_LIT(config_text), e);
-    if (rc != 0)
-        return rc;
-    struct buf users;
-    buf_init(&users, 1 << 16);
-    buf_put_str(&users, users_head);
-    put_xml_text(&users, password != NULL ? password : "");
-    buf_put_str(&users, users_tail);
-    rc = buf_ok(&users) ? replace_file(dir, "users.xml", buf_slice(&users), e)
-                        : err_set(e, WH_ELIMIT, "the password is too long");
-    buf_fini(&users);
-    return rc;
+    return rc != 0 ? rc : replace_file(dir, "users.xml", SLICE_LIT(users_text), e);
 }

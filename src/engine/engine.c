@@ -27,6 +27,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,11 @@ enum exit_status {
 struct engine {
     const char *lib, *dir;
     uint16_t tcp_port, http_port;
-    int stop_fd;     /* signalfd: SIGTERM, SIGINT */
-    int parent_fd;   /* the supervisor's end of standard input; -1 without one */
-    int keep_fds[2]; /* the pipe that the last statement reads */
-    int terminal_fd; /* master of the pseudo-terminal */
+    int stop_fd;           /* signalfd: SIGTERM, SIGINT */
+    int parent_fd;         /* the supervisor's end of standard input; -1 without one */
+    int keep_fds[2];       /* the pipe that the last statement reads */
+    _Atomic bool stopping; /* written by watch, read by main */
+    int terminal_fd;       /* master of the pseudo-terminal */
     char options[5][4200];
     char sql[512];
 };
@@ -83,6 +85,7 @@ static void *watch(void *arg)
         if (p[1].revents != 0 && read(g->parent_fd, skip, sizeof(skip)) <= 0 && errno != EINTR)
             break;
     }
+    g->stopping = true;
     (void)close(g->keep_fds[1]);
     /* The statement ends and the program asks its terminal what next: say ^D until it has gone.
      * Closing the terminal would do too, but it complains about that. */
@@ -238,6 +241,8 @@ static _Noreturn void run(struct engine *g, char **extra, int extra_count)
     const char *error = result != NULL ? result_error(result) : "the engine gave no result";
     if (error != NULL && *error != '\0')
         die(EXIT_ENGINE, error);
+    if (!g->stopping) /* some of its errors are only printed */
+        die(EXIT_ENGINE, "the engine ended by itself; its reason is in the lines above");
     log_info("engine.stopped", "dir=%s", g->dir);
     (void)fflush(NULL);
     /* Not exit(): the library's destructors race with threads it does not join. */
@@ -257,9 +262,8 @@ int main(int argc, char **argv)
     if (!parse_port(argv[3], &g.tcp_port) || !parse_port(argv[4], &g.http_port) ||
         g.tcp_port == g.http_port)
         die(EXIT_USAGE, "TCP_PORT and HTTP_PORT must be two different numbers from 1 to 65535");
-    if (engine_write_config(argv[2], getenv("WAVEHOUSED_ENGINE_PASSWORD"), &e) != 0)
+    if (engine_write_config(argv[2], &e) != 0)
         die(EXIT_USAGE, e.text);
-    (void)unsetenv("WAVEHOUSED_ENGINE_PASSWORD");
     if (realpath(argv[2], dir) == NULL || chdir(dir) != 0)
         die(EXIT_USAGE, strerror(errno));
     g.dir = dir;

@@ -7,8 +7,8 @@
 
 /* Make dir (0700, parents must exist) and write dir/config.xml and dir/users.xml, each atomically.
  * A file whose first line is not ours is the operator's and is left alone; so are config.d/ and
- * users.d/, which the engine merges in. password: of user "default"; NULL or "" for none. 0 or an
- * error with text. Blocks: file system. */
-int engine_write_config(const char *dir, const char *password, struct err *e) WH_MUST_CHECK;
+ * users.d/, which the engine merges in. 0 or an error with text. Blocks: file
+ * system. */
+int engine_write_config(const char *dir, struct err *e) WH_MUST_CHECK;
 
 #endif
