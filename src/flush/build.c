@@ -275,7 +275,7 @@ static int each_entry(const struct flush_source *src, struct pass *p,
 {
     struct flush_scan scan;
     struct flush_scan_entry entry;
-    int rc = flush_scan_open(&scan, src->wal, src->table_name, src->first, src->last, e);
+    int rc = flush_scan_open(&scan, src->wal, src->table_name, src->spans, src->span_count, e);
     p->entry = &entry;
     while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0)
         rc = each(p, e);
@@ -283,10 +283,8 @@ static int each_entry(const struct flush_source *src, struct pass *p,
     if (rc != WH_EEND)
         return rc;
     if (scan.row != src->row_count)
-        return err_set(e, WH_ECORRUPT,
-                       "log entries %llu to %llu hold %u rows of the table, the plan says %u",
-                       (unsigned long long)src->first, (unsigned long long)src->last, scan.row,
-                       src->row_count);
+        return err_set(e, WH_ECORRUPT, "the log holds %u rows of the table, the plan says %u",
+                       scan.row, src->row_count);
     return 0;
 }
 

@@ -47,8 +47,9 @@ typedef int flush_refuse_fn(void *ctx, uint32_t row, uint64_t index, uint32_t or
 struct flush_source {
     struct wal *wal;
     struct slice table_name;
-    uint64_t first, last; /* log indexes of the plan */
-    uint32_t row_count;   /* of the plan; another number found is WH_ECORRUPT */
+    const struct flush_span *spans; /* where the plan's entries are */
+    uint32_t span_count;
+    uint32_t row_count; /* of the plan; another number found is WH_ECORRUPT */
     struct schema_catalog *catalog;
     const struct schema_table *table;
     flush_refuse_fn *refuse;

@@ -47,6 +47,8 @@ struct flush_job {
     struct flush_plan plan;    /* slices point to the owner's name and to token */
     uint64_t plan_index;
     char *token;
+    struct flush_span *spans;
+    uint32_t span_count;
     struct flush_rows *units; /* to send, each its own INSERT where the schema allows */
     uint32_t unit_count, unit_cap;
     uint32_t dead; /* rows dead-lettered so far */

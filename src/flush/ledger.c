@@ -137,6 +137,7 @@ static void open_free(struct flush_open *o)
     for (uint32_t i = 0; i < o->unit_count; i++)
         flush_rows_fini(&o->units[i]);
     free(o->units);
+    free(o->spans);
     free(o->token);
     flush_rows_fini(&o->dead);
     free(o);
@@ -383,6 +384,24 @@ static struct flush_open *open_new(uint64_t index, const struct flush_plan *p, u
     return o;
 }
 
+/* Where the plan's entries are, while their runs are still queued; neighbours without a wide gap
+ * are one span. */
+static int open_spans(struct flush_open *o, const struct flush_table *t)
+{
+    o->spans = malloc((t->run_count + 1) * sizeof(*o->spans));
+    if (o->spans == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < t->run_count && run_at(t, i)->first <= o->last; i++) {
+        const struct flush_run *run = run_at(t, i);
+        uint64_t last = run->last < o->last ? run->last : o->last;
+        if (o->span_count > 0 && run->first - o->spans[o->span_count - 1].last <= FLUSH_RUN_GAP)
+            o->spans[o->span_count - 1].last = last;
+        else
+            o->spans[o->span_count++] = (struct flush_span){run->first, last};
+    }
+    return 0;
+}
+
 int flush_ledger_plan(struct flush_ledger *l, uint64_t index, const struct flush_plan *p,
                       uint64_t now_ns, struct flush_table **out)
 {
@@ -395,8 +414,10 @@ int flush_ledger_plan(struct flush_ledger *l, uint64_t index, const struct flush
     }
     struct flush_totals before = sum_of(t);
     struct flush_open *o = open_new(index, p, t->run_count > 0 ? run_at(t, 0)->time_ns : 0);
-    if (o == NULL)
+    if (o == NULL || open_spans(o, t) != 0) {
+        open_free(o);
         return -ENOMEM;
+    }
     runs_take(t, p->last);
     t->open = o;
     t->phase = FLUSH_WAITING;

@@ -19,9 +19,7 @@
 #define FLUSH_EAGER_ROWS 500  /* http-api §7.8: so many rows do not wait for the timer */
 #define FLUSH_SPACING_MS 1000 /* but a busy table gets about one insert a second */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
-#define FLUSH_RUN_GAP                                                                            \
-    1024                      /* entries of other tables inside a run, so that a sender does not \
-                                 read the whole log for a quiet table */
+#define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
 
 struct flush_rules {
@@ -45,6 +43,11 @@ enum flush_phase {
     FLUSH_RUNNING
 };
 
+/* A part of the log that holds entries of a table. */
+struct flush_span {
+    uint64_t first, last; /* log indexes */
+};
+
 /* A committed plan without a done entry. */
 struct flush_open {
     uint64_t index, first, last, bytes, fingerprint, time_ns;
@@ -53,6 +56,8 @@ struct flush_open {
     struct flush_rows *units; /* from the last progress entry, without dead rows; NULL: none yet */
     uint32_t unit_count;
     struct flush_rows dead;
+    struct flush_span *spans; /* ascending; all entries of the plan are in them */
+    uint32_t span_count;
 };
 
 struct flush_table {

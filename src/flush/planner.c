@@ -93,7 +93,8 @@ static int recount(struct planner *p, struct flush_table *t, struct err *e)
     struct flush_scan scan;
     struct flush_scan_entry entry;
     uint64_t rows = 0, bytes = 0;
-    int rc = flush_scan_open(&scan, p->options.wal, flush_table_name(t), run->first, run->last, e);
+    struct flush_span span = {run->first, run->last};
+    int rc = flush_scan_open(&scan, p->options.wal, flush_table_name(t), &span, 1, e);
     while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0) {
         rows += entry.batch.count;
         bytes += entry.batch.text.len;
@@ -320,12 +321,17 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
 {
     const struct flush_open *o = t->open;
     char *token = strdup(o->token);
-    if (token == NULL || job_units(job, o) != 0) {
+    struct flush_span *spans = malloc((o->span_count + 1) * sizeof(*spans));
+    if (token == NULL || spans == NULL || job_units(job, o) != 0) {
         free(token);
+        free(spans);
         return -ENOMEM;
     }
     free(job->token);
+    free(job->spans);
     job->token = token;
+    job->spans = memcpy(spans, o->spans, o->span_count * sizeof(*spans));
+    job->span_count = o->span_count;
     job->owner = t;
     job->plan = (struct flush_plan){.table = flush_table_name(t),
                                     .token = slice_str(token),

@@ -18,28 +18,32 @@ bool flush_batch_is_of(struct slice payload, struct slice table)
            memcmp(payload.ptr + BATCH_HEAD, table.ptr, table.len) == 0;
 }
 
-int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table, uint64_t first,
-                    uint64_t last, struct err *e)
+int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
+                    const struct flush_span *spans, uint32_t span_count, struct err *e)
 {
-    s->table = table;
-    s->last = last;
-    s->row = 0;
-    s->cursor = NULL;
-    return wal_cursor_open(&s->cursor, w, first, e);
+    *s = (struct flush_scan){.table = table, .spans = spans, .span_count = span_count};
+    return span_count == 0 ? 0 : wal_cursor_open(&s->cursor, w, spans[0].first, e);
 }
 
 int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry, struct err *e)
 {
     struct wal_view view;
-    for (;;) {
+    while (s->at < s->span_count) {
         int rc = wal_cursor_next(s->cursor, &view, e);
-        if (rc != 0 && rc != WH_EEND)
+        if (rc != 0)
             return rc;
-        if (rc == WH_EEND || view.index > s->last)
-            return WH_EEND;
+        if (view.index > s->spans[s->at].last) {
+            s->at++;
+            if (s->at < s->span_count &&
+                (rc = wal_cursor_seek(s->cursor, s->spans[s->at].first, e)) != 0)
+                return rc;
+            continue;
+        }
         if (view.type == WAL_EVENTS && flush_batch_is_of(view.payload, s->table))
             break;
     }
+    if (s->at == s->span_count)
+        return WH_EEND;
     int rc = wal_batch_parse(view.payload, &entry->batch, e);
     if (rc != 0)
         return rc;

@@ -3,15 +3,16 @@
 #ifndef WH_FLUSH_SCAN_H
 #define WH_FLUSH_SCAN_H
 
-#include "flush/rows.h"
+#include "flush/ledger.h"
 #include "wal/batch.h"
 #include "wal/wal.h"
 
 struct flush_scan {
     struct wal_cursor *cursor;
     struct slice table;
-    uint64_t last; /* log index */
-    uint32_t row;  /* records passed so far: the number of the next one */
+    const struct flush_span *spans;
+    uint32_t span_count, at; /* spans; the one being read */
+    uint32_t row;            /* records passed so far: the number of the next one */
 };
 
 struct flush_scan_entry {
@@ -20,10 +21,11 @@ struct flush_scan_entry {
     struct wal_batch batch; /* borrowed from the mapping until the next call */
 };
 
-/* From log index first on. Any thread; one at a time. 0, WH_ENOTFOUND (trimmed), WH_ECORRUPT,
- * -errno. */
-int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table, uint64_t first,
-                    uint64_t last, struct err *e) WH_MUST_CHECK;
+/* Over these spans (ascending, borrowed until close; none is the same as an empty range). Any
+ * thread; one at a time. 0, WH_ENOTFOUND (trimmed), WH_ECORRUPT, -errno. */
+int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
+                    const struct flush_span *spans, uint32_t span_count,
+                    struct err *e) WH_MUST_CHECK;
 /* WH_EEND past the range; WH_ECORRUPT. */
 int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry,
                     struct err *e) WH_MUST_CHECK;

@@ -549,8 +549,8 @@ static int job_schema(struct flush_sender *s)
     const struct flush_options *o = s->options.flush;
     s->source = (struct flush_source){.wal = o->wal,
                                       .table_name = job->plan.table,
-                                      .first = job->plan.first,
-                                      .last = job->plan.last,
+                                      .spans = job->spans,
+                                      .span_count = job->span_count,
                                       .row_count = job->plan.rows,
                                       .catalog = o->catalog(o->ctx),
                                       .refuse = on_refused,
@@ -699,6 +699,7 @@ void flush_sender_stop(struct flush_sender *s)
         flush_rows_fini(&s->job.units[i]);
     free(s->job.units);
     free(s->job.token);
+    free(s->job.spans);
     buf_fini(&s->proposal.payload);
     flush_rows_fini(&s->unit);
     flush_rows_fini(&s->left);

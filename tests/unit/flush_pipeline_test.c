@@ -247,6 +247,11 @@ static void test_faults(void)
         abort();
     for (int i = 0; i < 600; i++)
         post(&n, tables[i % 4], 1 + (uint32_t)i % 90, &done);
+    ok(drain(&n, 10000), "flushed");
+    atomic_store(&fake->down, true); /* a quiet table among busy ones: its plan has wide gaps */
+    for (int i = 0; i < 2000; i++)
+        post(&n, tables[i % 400 == 0 ? 2 : 0], 2, &done);
+    atomic_store(&fake->down, false);
     ok(drain(&n, 10000), "everything is flushed, with faults in every seventh insert");
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
