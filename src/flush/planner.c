@@ -572,6 +572,13 @@ static void dlq_metrics(struct planner *p)
         flush_ledger_each(p->ledger, show_dlq, NULL);
 }
 
+/* Half the store's largest size at most: copy-on-write and half-full pages take the rest. */
+static uint64_t dlq_budget(const struct planner *p)
+{
+    uint64_t most = store_bytes_max(p->options.store) / 2;
+    return p->options.dlq_max_bytes < most ? p->options.dlq_max_bytes : most;
+}
+
 /* One durable transaction: positions, dead letters, applied and low index. */
 static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struct err *e)
 {
@@ -584,7 +591,7 @@ static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struc
     flush_ledger_each(p->ledger, put_position, txn);
     put_dead_letters(p, txn);
     if (p->dead.len > 0 || p->trim_dlq)
-        *dropped = store_txn_dead_letter_trim(txn, p->options.dlq_max_bytes, NULL, NULL);
+        *dropped = store_txn_dead_letter_trim(txn, dlq_budget(p), NULL, NULL);
     store_txn_applied(txn, p->applied_index, low);
     return store_txn_commit(txn, e);
 }

@@ -15,7 +15,7 @@
 #define STORE_MAGIC     0x53544f52u
 #define STORE_TXN_MAGIC 0x5354584eu
 
-#define STORE_MAP_BYTES_DEFAULT (1 * GIB)
+#define STORE_MAP_BYTES_DEFAULT (32 * GIB)
 #define STORE_BLOB_BYTES_MAX    (64 * MIB)
 #define STORE_VERSION           1
 /* LMDB keys end at 511 bytes. A table name beyond NAME_KEPT bytes (ClickHouse keeps one file per
@@ -196,6 +196,13 @@ void store_close(struct store *s)
         mdb_env_close(s->env);
     s->magic = 0;
     free(s);
+}
+
+uint64_t store_bytes_max(const struct store *s)
+{
+    CHECK_MAGIC(s, STORE_MAGIC);
+    MDB_envinfo info;
+    return mdb_env_info(s->env, &info) == 0 ? info.me_mapsize : 0;
 }
 
 /* ---- blobs ---- */

@@ -28,7 +28,7 @@ struct store_txn;
 
 struct store_options {
     const char *path;   /* folder, made when missing (mode 0700) */
-    uint64_t map_bytes; /* most the file may grow to; 0: 1 GiB. Address space, not memory */
+    uint64_t map_bytes; /* most the file may grow to; 0: 32 GiB. Address space only */
 };
 
 /* Open or create. WH_ECORRUPT: the file is damaged, e says what to do; -EWOULDBLOCK: another
@@ -36,6 +36,8 @@ struct store_options {
 int store_open(struct store **out, const struct store_options *options,
                struct err *e) WH_MUST_CHECK;
 void store_close(struct store *s);
+/* Most bytes that the file may grow to. */
+uint64_t store_bytes_max(const struct store *s);
 
 /* Named blobs, replaced as a whole. name: 1 … 400 bytes, value: up to 64 MiB. Durable when put and
  * delete return 0; delete of an unknown name is 0. Block: sync. */
