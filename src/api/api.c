@@ -204,6 +204,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         return err_set_errno(e, -ENOMEM, "making a socket loop");
     a->magic = API_MAGIC;
     a->shared = shared;
+    a->loop = loop;
     a->committed.fd = a->discovered.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
@@ -221,6 +222,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         rc = loop_watch_queue(loop, &a->committed, ingest_on_committed, a);
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->discovered, ops_on_discovered, a);
+    if (rc == 0)
+        rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
         rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
     if (rc != 0) {

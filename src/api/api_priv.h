@@ -20,6 +20,7 @@ struct api_metrics {
 struct api_loop {
     uint32_t magic;
     struct api_shared *shared;
+    struct loop *loop;
     struct http_server *server;
     struct queue committed;  /* proposals coming back from the log */
     struct queue discovered; /* discovery_tasks coming back */
@@ -34,6 +35,8 @@ struct api_loop {
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
     struct ingest_op *idle_ops; /* free list, most recently used first */
+    uint64_t quiet_count;       /* proposals pushed since the log thread was last woken */
+    uint64_t quiet_since_ns;    /* monotonic time of the first of them */
     uint64_t in_flight_bytes;   /* body bytes between validation and commit */
     struct api_metrics metrics;
 };
@@ -48,6 +51,8 @@ void api_refresh(struct api_loop *a);
 int ingest_on_head(struct api_loop *a, struct http_request *r, struct http_admit *admit);
 void ingest_on_request(struct api_loop *a, struct http_request *r);
 void ingest_on_committed(void *api_loop);
+/* Wake the log thread for what this turn has proposed. */
+void ingest_kick(void *api_loop);
 /* Give back the memory of requests that have been idle for a while. */
 void ingest_shrink(struct api_loop *a);
 void ingest_free_all(struct api_loop *a);

@@ -24,6 +24,8 @@
 #define OP_IDLE_NS          (UINT64_C(5) * 1000000000)
 #define IN_FLIGHT_BYTES_MAX (256 * MIB) /* per loop */
 #define RECORD_SLACK_BYTES  1024        /* what stamping and canonical timestamps may add */
+#define QUIET_MAX           256         /* proposals gathered before the log thread is woken */
+#define QUIET_NS_MAX        500000      /* and for how long at most */
 #define SNIFF_BYTES         512         /* http-api §7.1 */
 
 struct ingest_part {
@@ -456,7 +458,22 @@ static int part_propose(struct api_loop *a, struct ingest_part *part, struct sli
     p->parts[1] = (struct iovec){b->items.ptr, b->items.len};
     p->parts[2] = (struct iovec){b->text.ptr, b->text.len};
     p->queued_ns = io_monotonic_ns();
-    return commit_propose(a->shared->log, p);
+    rc = commit_propose_quiet(a->shared->log, p);
+    if (rc == 0 && a->quiet_count++ == 0) {
+        a->quiet_since_ns = p->queued_ns;
+        loop_defer(a->loop);
+    }
+    /* Connections that never stop being ready must not hold back the others. */
+    if (a->quiet_count >= QUIET_MAX || p->queued_ns - a->quiet_since_ns > QUIET_NS_MAX)
+        ingest_kick(a);
+    return rc;
+}
+
+void ingest_kick(void *api_loop)
+{
+    struct api_loop *a = api_loop;
+    a->quiet_count = 0;
+    commit_kick(a->shared->log);
 }
 
 /* Propose every part, in order. A refusal stops there: the answer waits for those already under

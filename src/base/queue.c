@@ -48,19 +48,32 @@ void queue_wake_sleeper(struct queue *q)
         queue_wake(q);
 }
 
-void queue_push(struct queue *q, struct queue_link *link)
+static void push_quiet(struct queue *q, struct queue_link *link)
 {
     atomic_fetch_add_explicit(&q->count, 1, memory_order_relaxed);
     link_in(q, link);
+}
+
+void queue_push(struct queue *q, struct queue_link *link)
+{
+    push_quiet(q, link);
     queue_wake_sleeper(q);
+}
+
+int queue_try_push_quiet(struct queue *q, struct queue_link *link)
+{
+    if (atomic_load_explicit(&q->count, memory_order_relaxed) >= q->cap)
+        return WH_EFULL;
+    push_quiet(q, link);
+    return 0;
 }
 
 int queue_try_push(struct queue *q, struct queue_link *link)
 {
-    if (atomic_load_explicit(&q->count, memory_order_relaxed) >= q->cap)
-        return WH_EFULL;
-    queue_push(q, link);
-    return 0;
+    int rc = queue_try_push_quiet(q, link);
+    if (rc == 0)
+        queue_wake_sleeper(q);
+    return rc;
 }
 
 struct queue_link *queue_pop(struct queue *q)

@@ -44,6 +44,10 @@ int queue_try_push(struct queue *q, struct queue_link *link) WH_MUST_CHECK;
 /* As queue_try_push, without the bound: for answers, whose number is bounded by the questions. */
 void queue_push(struct queue *q, struct queue_link *link);
 
+/* As queue_try_push, but a sleeping consumer goes on sleeping: the producer has more to push and
+ * calls queue_wake_sleeper after the last. */
+int queue_try_push_quiet(struct queue *q, struct queue_link *link) WH_MUST_CHECK;
+
 /* The oldest item, or NULL when empty or when a producer is between two steps (its item then comes
  * with the next wake-up). Consumer only. */
 struct queue_link *queue_pop(struct queue *q);

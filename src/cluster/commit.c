@@ -408,6 +408,17 @@ int commit_propose(struct commit_log *c, struct proposal *p)
     return queue_try_push(&c->proposals, &p->link);
 }
 
+int commit_propose_quiet(struct commit_log *c, struct proposal *p)
+{
+    CHECK_MAGIC(c, COMMIT_MAGIC);
+    return queue_try_push_quiet(&c->proposals, &p->link);
+}
+
+void commit_kick(struct commit_log *c)
+{
+    queue_wake_sleeper(&c->proposals);
+}
+
 int commit_subscribe(struct commit_log *c, struct queue *wake)
 {
     int n = atomic_load(&c->subscriber_count);

@@ -49,6 +49,12 @@ void commit_stop(struct commit_log *c);
  * caller's. */
 int commit_propose(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 
+/* The same in two steps, for a proposer that has several: quiet ones lie in the queue until
+ * commit_kick (or somebody else's proposal) wakes the log thread. One wake-up and one larger group
+ * instead of many small ones. */
+int commit_propose_quiet(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
+void commit_kick(struct commit_log *c);
+
 /* Consumers of committed entries (flusher, later streams) give a queue to be woken through after
  * each commit: only while it sleeps, so a consumer calls queue_sleep(), then looks at
  * wal_commit_index() once more, and only then polls. At most 8. */

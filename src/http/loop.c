@@ -12,6 +12,11 @@
 #define LOOP_MAGIC  0x4c4f4f50u
 #define WATCHES_MAX 8
 
+/* libevent runs a priority only when no event of a lower number is active; new events get the
+ * middle one. */
+#define PRIORITIES    3
+#define PRIORITY_IDLE 2
+
 struct watch {
     struct event *ev;
     struct queue *q;
@@ -26,6 +31,7 @@ struct loop {
     int stop_fd;
     struct watch watches[WATCHES_MAX], timers[WATCHES_MAX];
     uint32_t watch_count, timer_count;
+    struct watch idle;
 };
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -51,7 +57,7 @@ int loop_new(struct loop **out, struct err *e)
         event_config_free(config);
     }
     l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (l->base != NULL && l->stop_fd >= 0)
+    if (l->base != NULL && l->stop_fd >= 0 && event_base_priority_init(l->base, PRIORITIES) == 0)
         l->stop_event = event_new(l->base, l->stop_fd, EV_READ | EV_PERSIST, on_stop, l);
     if (l->stop_event == NULL || event_add(l->stop_event, NULL) != 0) {
         loop_free(l);
@@ -69,6 +75,8 @@ void loop_free(struct loop *l)
         event_free(l->watches[i].ev);
     for (uint32_t i = 0; i < l->timer_count; i++)
         event_free(l->timers[i].ev);
+    if (l->idle.ev != NULL)
+        event_free(l->idle.ev);
     if (l->stop_event != NULL)
         event_free(l->stop_event);
     if (l->stop_fd >= 0)
@@ -137,6 +145,22 @@ int loop_every(struct loop *l, uint64_t interval_ms, void (*fn)(void *arg), void
         return -ENOMEM;
     l->timer_count++;
     return 0;
+}
+
+int loop_on_idle(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+    CHECK_MAGIC(l, LOOP_MAGIC);
+    must(l->idle.ev == NULL);
+    l->idle = (struct watch){.fn = fn, .arg = arg};
+    l->idle.ev = event_new(l->base, -1, 0, on_timer, &l->idle);
+    if (l->idle.ev == NULL || event_priority_set(l->idle.ev, PRIORITY_IDLE) != 0)
+        return -ENOMEM;
+    return 0;
+}
+
+void loop_defer(struct loop *l)
+{
+    event_active(l->idle.ev, EV_TIMEOUT, 1);
 }
 
 void loop_run(struct loop *l)

@@ -27,6 +27,11 @@ int loop_watch_queue(struct loop *l, struct queue *q, void (*on_items)(void *arg
 int loop_every(struct loop *l, uint64_t interval_ms, void (*fn)(void *arg),
                void *arg) WH_MUST_CHECK;
 
+/* Something to do once at the end of a turn: fn runs after loop_defer when no descriptor is ready
+ * any more. One deferred function per loop, set before loop_run. */
+int loop_on_idle(struct loop *l, void (*fn)(void *arg), void *arg) WH_MUST_CHECK;
+void loop_defer(struct loop *l);
+
 /* Run until loop_stop. */
 void loop_run(struct loop *l);
 /* Any thread. */
