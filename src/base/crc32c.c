@@ -49,7 +49,7 @@ static inline uint32_t shift(uint32_t c)
 }
 
 __attribute__((target("sse4.2"))) static uint32_t crc_sse42(uint32_t crc, const unsigned char *p,
-                                                             size_t n)
+                                                            size_t n)
 {
     uint64_t c = crc;
     while (n >= 3 * LANE_BYTES) {

@@ -84,7 +84,8 @@ void log_write(enum log_level level, const char *id, const char *fmt, ...)
         n = (size_t)snprintf(line, sizeof(line), "<%d>%s %s\n", (int)level, id, text);
     } else {
         time_text(when);
-        n = (size_t)snprintf(line, sizeof(line), "%s %s %s %s\n", when, level_name(level), id, text);
+        n = (size_t)snprintf(line, sizeof(line), "%s %s %s %s\n", when, level_name(level), id,
+                             text);
     }
     if (n >= sizeof(line))
         n = sizeof(line) - 1;

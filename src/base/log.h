@@ -14,8 +14,18 @@
 #include <stdint.h>
 
 /* syslog severities, sd-daemon(3) */
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
-enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_JOURNAL, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARN = 4,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7
+};
+enum log_format {
+    LOG_FORMAT_AUTO,
+    LOG_FORMAT_JOURNAL,
+    LOG_FORMAT_TEXT,
+    LOG_FORMAT_JSON
+};
 
 /* Lines above level are dropped. Before the first call: info, auto. */
 void log_configure(enum log_level level, enum log_format format);
@@ -37,7 +47,10 @@ struct log_limit {
     _Atomic uint64_t next_ms; /* monotonic time before which lines are dropped */
     _Atomic uint64_t dropped;
 };
-#define LOG_LIMIT(seconds) {.interval_s = (seconds)}
+#define LOG_LIMIT(seconds)      \
+    {                           \
+        .interval_s = (seconds) \
+    }
 bool log_limit_pass(struct log_limit *limit, uint64_t *dropped);
 
 #endif

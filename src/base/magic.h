@@ -12,10 +12,10 @@
 
 _Noreturn void must_failed(const char *file, int line, const char *func, const char *what);
 
-#define must(cond)                                                                                 \
-    do {                                                                                           \
-        if (__builtin_expect(!(cond), 0))                                                          \
-            must_failed(__FILE__, __LINE__, __func__, #cond);                                      \
+#define must(cond)                                            \
+    do {                                                      \
+        if (__builtin_expect(!(cond), 0))                     \
+            must_failed(__FILE__, __LINE__, __func__, #cond); \
     } while (0)
 
 #define CHECK_MAGIC(obj, value) must((obj) != NULL && (obj)->magic == (value))

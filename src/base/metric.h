@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counters, gauges and histograms, and their Prometheus text (exposition format 0.0.4).
  *
- * A metric is made once (metric_new, under a lock) and its pointer kept; adding to it is one relaxed
- * atomic operation. Series of one name share help and type. Metrics live until the process ends.
- * Histograms have fixed buckets: powers of two between 1 µs and ~67 s for METRIC_SECONDS (observed
- * in nanoseconds), and powers of two from 1 to 2^26 for METRIC_SIZES. */
+ * A metric is made once (metric_new, under a lock) and its pointer kept; adding to it is one
+ * relaxed atomic operation. Series of one name share help and type. Metrics live until the process
+ * ends. Histograms have fixed buckets: powers of two between 1 µs and ~67 s for METRIC_SECONDS
+ * (observed in nanoseconds), and powers of two from 1 to 2^26 for METRIC_SIZES. */
 #ifndef WH_BASE_METRIC_H
 #define WH_BASE_METRIC_H
 
@@ -13,7 +13,12 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_SECONDS, METRIC_SIZES };
+enum metric_type {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_SECONDS,
+    METRIC_SIZES
+};
 
 #define METRIC_BUCKETS 27
 
@@ -27,8 +32,9 @@ struct metric {
     _Atomic uint64_t buckets[METRIC_BUCKETS + 1];
 };
 
-/* The series name{labels}; the same arguments give the same pointer. labels: NULL, or printf text of
- * label pairs. name and help must be string literals. Aborts when memory runs out. Any thread. */
+/* The series name{labels}; the same arguments give the same pointer. labels: NULL, or printf text
+ * of label pairs. name and help must be string literals. Aborts when memory runs out. Any thread.
+ */
 struct metric *metric_new(enum metric_type type, const char *name, const char *help,
                           const char *labels, ...) __attribute__((format(printf, 4, 5)));
 

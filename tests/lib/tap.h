@@ -12,7 +12,7 @@
 static int tap_count, tap_failures;
 
 __attribute__((format(printf, 4, 5), unused)) static bool tap_ok(bool pass, const char *file,
-                                                                int line, const char *fmt, ...)
+                                                                 int line, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -50,10 +50,10 @@ __attribute__((unused)) static bool tap_is_mem(const void *got, size_t got_len, 
     return pass;
 }
 
-#define ok(cond, ...)         tap_ok((cond), __FILE__, __LINE__, __VA_ARGS__)
-#define is_u64(got, want, nm) tap_is_u64((uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, nm)
+#define ok(cond, ...)            tap_ok((cond), __FILE__, __LINE__, __VA_ARGS__)
+#define is_u64(got, want, nm)    tap_is_u64((uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, nm)
 #define is_mem(g, gl, w, wl, nm) tap_is_mem((g), (gl), (w), (wl), __FILE__, __LINE__, nm)
-#define is_str(got, want, nm)                                                                      \
+#define is_str(got, want, nm) \
     tap_is_mem((got), strlen(got), (want), strlen(want), __FILE__, __LINE__, nm)
 
 /* Use as `return skip_all("reason");` before any ok(). */
