@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    NO_SLOT = UINT32_MAX
+    NO_SLOT = UINT32_MAX,
+    DEFAULT_SLOT = UINT32_MAX - 1
 };
 
 /* ---- making */
@@ -250,18 +251,28 @@ static int find_column(const struct schema_table *t, const struct json_doc *doc,
     return 0;
 }
 
+/* A null that asks for the column's DEFAULT: it does not travel, ClickHouse evaluates the
+ * expression for a column that the INSERT does not name. */
+static bool takes_default(const struct schema_column *c, const struct json_node *value)
+{
+    return value->kind == JSON_NULL && !c->nullable && c->default_kind != SCHEMA_DEFAULT_NONE;
+}
+
 /* Keys mostly come in the order of the row before: try that slot first. *slot: NO_SLOT for a key
- * that is none of the block's. 0 or -ENOMEM. */
+ * that is none of the block's, DEFAULT_SLOT for one that is to take its DEFAULT. 0 or -ENOMEM. */
 static int find_slot(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
                      uint32_t expected, uint32_t *slot)
 {
     const struct schema_column *c;
     *slot = expected;
-    if (text_equal(json_raw(doc, key), b->slots[expected].column->json_key))
+    if (b->slot_count > 0 && text_equal(json_raw(doc, key), b->slots[expected].column->json_key))
         return 0;
     int rc = find_column(b->table, doc, key, &b->scratch, &c);
     int32_t found = c == NULL ? -1 : b->slot_of_ordinal[c->ordinal];
-    *slot = found < 0 ? (uint32_t)NO_SLOT : (uint32_t)found;
+    if (found >= 0)
+        *slot = (uint32_t)found;
+    else
+        *slot = c != NULL && c->insertable && takes_default(c, key + 1) ? DEFAULT_SLOT : NO_SLOT;
     return rc;
 }
 
@@ -310,6 +321,8 @@ static int add_members(struct ch_block *b, const struct json_doc *doc, uint32_t 
             return -ENOMEM;
         if (slot == NO_SLOT)
             return refuse_key(e, json_raw(doc, key), "unknown column");
+        if (slot == DEFAULT_SLOT)
+            continue;
         struct block_slot *s = &b->slots[slot];
         if (s->seen == b->row_number)
             return refuse_key(e, s->column->name, "repeated column");
@@ -323,8 +336,8 @@ static int add_members(struct ch_block *b, const struct json_doc *doc, uint32_t 
             b->slots[previous].next_slot = slot;
         previous = slot;
         expected = s->next_slot;
+        ++*found;
     }
-    *found = members;
     return 0;
 }
 
@@ -334,9 +347,7 @@ int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value
     for (uint32_t i = 0; i < b->node_count; i++)
         column_mark(&b->nodes[i]);
     b->row_number++;
-    int rc = b->slot_count == 0 && doc->nodes[0].count > 0
-                 ? refuse_key(e, json_raw(doc, &doc->nodes[1]), "unknown column")
-                 : add_members(b, doc, &found, e);
+    int rc = add_members(b, doc, &found, e);
     if (rc == 0 && found < b->slot_count)
         rc = fill_omitted(b);
     if (rc == 0 && b->has_nested)
@@ -422,9 +433,7 @@ int ch_row_columns(const struct schema_table *table, const struct json_doc *doc,
         rc = row_column(table, doc, key, c == NULL ? 0 : c->ordinal + 1, &scratch, &c, e);
         if (rc != 0)
             break;
-        bool to_default =
-            key[1].kind == JSON_NULL && !c->nullable && c->default_kind != SCHEMA_DEFAULT_NONE;
-        if (!to_default) {
+        if (!takes_default(c, key + 1)) {
             set_bit(bits, c->ordinal);
             if (is_array(c) && nested_group(c->name).len > 0)
                 set_nested(table, c, bits);

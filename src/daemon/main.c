@@ -101,6 +101,7 @@ int main(int argc, char **argv)
     const struct config *config = config_load(&options, &text);
     if (config == NULL) {
         (void)fwrite(text.ptr, 1, text.len, stderr);
+        buf_fini(&text);
         return check ? DAEMON_FAILED : DAEMON_USAGE;
     }
     int status;

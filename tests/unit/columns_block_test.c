@@ -262,6 +262,26 @@ static void test_row_columns(void)
     free(f);
 }
 
+/* A block without a: what its group of rows leaves to ClickHouse's DEFAULT. */
+static void test_null_for_default(void)
+{
+    struct fixture *f = malloc(sizeof(*f));
+    static const uint32_t only_b[] = {1};
+    ok(fixture_init(f, "UTC",
+                    (const char *const[]){"a UInt8 DEFAULT 7", "b Nullable(UInt8) DEFAULT 8",
+                                          "c UInt8", NULL}),
+       "a table with DEFAULTs");
+    ch_block_free(f->block);
+    f->block = ch_block_new(f->table, only_b, 1, SLICE_LIT("UTC"));
+    is_u64(fixture_add(f, "{\"a\":null,\"b\":1}"), 0,
+           "a null that asks for the DEFAULT is no value");
+    is_u64(fixture_add(f, "{\"b\":null,\"a\":null}"), 0, "in any place");
+    is_u64(fixture_add(f, "{\"c\":null,\"b\":1}"), 117, "a column without DEFAULT is not left out");
+    is_u64(ch_block_rows(f->block), 2, "two rows");
+    fixture_fini(f);
+    free(f);
+}
+
 static void test_new_failures(void)
 {
     struct fixture *f = malloc(sizeof(*f));
@@ -286,6 +306,7 @@ int main(void)
     test_steady_state();
     test_keys();
     test_row_columns();
+    test_null_for_default();
     test_new_failures();
     return tap_done();
 }

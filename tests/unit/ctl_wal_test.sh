@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # wavehousectl wal on the golden log, whole and damaged.
 set -u
-ctl=$top_builddir/wavehousectl
-golden=$srcdir/tests/golden/wal-v1
+ctl=${top_builddir:?}/wavehousectl
+golden=${srcdir:?}/tests/golden/wal-v1
 tmp=$(mktemp -d) || exit 99
 trap 'rm -rf "$tmp"' EXIT
 n=0

@@ -328,7 +328,7 @@ static void test_vanish(void)
 {
     char *dir = tmpdir_make();
     struct wal *w = open_log(io_posix(), dir, 0, 0);
-    struct wal_cursor *c, *c2;
+    struct wal_cursor *c = NULL, *c2 = NULL;
     struct wal_view v;
     struct err e;
     char path[256];
