@@ -5,3 +5,9 @@ wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
 file:close()
+
+-- BENCH_THINK_MS: each connection rests so long between two requests, so that the machine is not saturated by wrk itself.
+local think = tonumber(os.getenv("BENCH_THINK_MS") or "0")
+if think > 0 then
+   function delay() return think end
+end
