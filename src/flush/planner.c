@@ -193,6 +193,12 @@ static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now,
     return rc < 0 ? rc : 0;
 }
 
+/* The log is not read on before the store has taken these. */
+static bool dead_full(const struct planner *p)
+{
+    return p->dead.len >= DEAD_BYTES_MAX;
+}
+
 /* Up to the commit mark, or TURN_ENTRIES_MAX; *more when there is more. Returns entries read. */
 static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
 {
@@ -201,7 +207,7 @@ static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
     uint32_t n = 0;
     int rc = 0;
     *more = false;
-    while (n < TURN_ENTRIES_MAX && p->dead.len < DEAD_BYTES_MAX) {
+    while (n < TURN_ENTRIES_MAX && !dead_full(p)) {
         if (p->reread) /* memory ran out on the entry before: the cursor stands behind it */
             rc = wal_cursor_seek(p->cursor, p->applied_index + 1, &e);
         if (rc == 0)
@@ -596,7 +602,7 @@ static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struc
     return store_txn_commit(txn, e);
 }
 
-static void store_state(struct planner *p)
+static bool store_state(struct planner *p)
 {
     struct err e = {0};
     uint64_t low = flush_ledger_low(p->ledger, p->applied_index + 1), dropped = 0;
@@ -609,7 +615,7 @@ static void store_state(struct planner *p)
                       "%s; tried again every second, the log keeps what is not stored; "
                       "repeated=%" PRIu64,
                       e.text, repeated);
-        return;
+        return false;
     }
     if (dropped > 0) {
         metric_add(p->dlq_dropped, (int64_t)dropped);
@@ -625,12 +631,28 @@ static void store_state(struct planner *p)
     p->stored.applied_index = p->applied_index;
     p->stored.low_index = low;
     commit_set_trim(p->options.commit, low, p->options.retain_ms * NS_PER_MS);
+    return true;
 }
 
+/* What is stored is the sum of the log up to one entry, whichever; but before the log's end is
+ * reached, that entry may be one that the store is past already. Not when dead letters wait: they
+ * are all of later entries. */
 static bool store_due(const struct planner *p)
 {
-    return p->replayed && (p->dirty || p->trim_dlq ||
-                           p->applied_index - p->stored.applied_index > STORE_BEHIND_MAX);
+    return dead_full(p) ||
+           (p->replayed && (p->dirty || p->trim_dlq ||
+                            p->applied_index - p->stored.applied_index > STORE_BEHIND_MAX));
+}
+
+/* Returns whether what was due is stored. */
+static bool store_turn(struct planner *p, uint64_t now)
+{
+    bool waiting = now < p->store_ns && (p->store_failed || !dead_full(p));
+    if (!store_due(p) || waiting)
+        return !store_due(p);
+    p->store_failed = !store_state(p);
+    p->store_ns = now + STORE_EVERY_NS;
+    return !p->store_failed;
 }
 
 /* ---- numbers ---- */
@@ -710,7 +732,7 @@ static void wait_for_work(struct planner *p, uint64_t next_ns, bool busy)
     uint64_t now = io_monotonic_ns();
     uint64_t wait_ms = next_ns <= now ? 0 : (next_ns - now) / NS_PER_MS + 1;
     /* A commit between the last read and queue_sleep woke nobody. */
-    if (!p->stalled && wal_commit_index(p->options.wal) > p->applied_index)
+    if (!p->stalled && !dead_full(p) && wal_commit_index(p->options.wal) > p->applied_index)
         wait_ms = 0;
     struct pollfd fd = {.fd = queue_fd(&p->queue), .events = POLLIN};
     (void)poll(&fd, 1, wait_ms > 1000 ? 1000 : (int)wait_ms);
@@ -732,10 +754,8 @@ void planner_run(struct planner *p)
         take_messages(p, now);
         uint32_t n = read_log(p, now, &more);
         uint64_t next = act(p, now);
-        if (store_due(p) && now >= p->store_ns) {
-            store_state(p);
-            p->store_ns = now + STORE_EVERY_NS;
-        }
+        bool was_full = dead_full(p);
+        more = (store_turn(p, now) && was_full) || more;
         publish(p, now);
         if (finished(p))
             break;
@@ -746,7 +766,7 @@ void planner_run(struct planner *p)
     }
     (void)read_log(p, io_monotonic_ns(), &more);
     if (p->replayed && p->applied_index > p->stored.applied_index)
-        store_state(p);
+        (void)store_state(p);
     publish(p, io_monotonic_ns());
 }
 

@@ -23,7 +23,7 @@ struct planner {
     /* what the store does not have yet */
     struct store_flush_state stored;
     struct buf dead; /* u32 length and payload of dead letter entries */
-    bool dirty, reset, trim_dlq;
+    bool dirty, reset, trim_dlq, store_failed;
     uint64_t store_ns, metrics_ns; /* not before */
     uint64_t random;
     struct metric *dlq_dropped;

@@ -132,6 +132,8 @@ static int stop(struct node *n)
     return 0;
 }
 
+static uint32_t fat_bytes; /* of a text in each record; 0: as its id says */
+
 /* One batch of `count` records for a table, committed; its ids are marked when acknowledged. */
 static void post(struct node *n, const char *table, uint32_t count, struct queue *done)
 {
@@ -143,9 +145,11 @@ static void post(struct node *n, const char *table, uint32_t count, struct queue
         size_t at = b.text.len;
         uint32_t id = first + i;
         buf_printf(&b.text, "{\"id\":%u", id);
-        if (id % 50 == 0 || id % 50 == 1)
+        if (fat_bytes > 0)
+            buf_printf(&b.text, ",\"y\":\"%0*u\"", (int)fat_bytes, id);
+        else if (id % 50 == 0 || id % 50 == 1)
             buf_printf(&b.text, ",\"x\":1");
-        if (id % 50 == 1)
+        if (fat_bytes == 0 && id % 50 == 1)
             buf_printf(&b.text, ",\"y\":\"text\"");
         buf_put_str(&b.text, "}");
         if (wal_batch_add(&b, id, at) != 0)
@@ -368,6 +372,31 @@ static void test_store_lost(void)
     retain_ms = 0;
 }
 
+/* More dead letters than the planner keeps in memory lie between the store and the log's end. */
+static void test_store_lost_dead_letters(void)
+{
+    struct bench b;
+    char store[4096];
+    retain_ms = 3600000;
+    bench_start(&b);
+    fat_bytes = 10000;
+    for (int i = 0; i < 30; i++)
+        post(&b.n, "gone", 60, &b.done);
+    fat_bytes = 0;
+    ok(drain(&b.n, 10000), "18 MB of dead letters");
+    is_u64(stop(&b.n), 0, "stop");
+    (void)snprintf(store, sizeof(store), "%s/store", b.dir);
+    tmpdir_remove(strdup(store));
+    start(&b.n, b.dir);
+    post(&b.n, "alpha", 20, &b.done);
+    ok(drain(&b.n, 5000), "the store is lost: all of them are read again, and what follows");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "dead letters lost");
+    bench_end(&b);
+    retain_ms = 0;
+}
+
 /* One table gets nowhere; the other does not notice. */
 static void test_isolation(void)
 {
@@ -483,6 +512,7 @@ int main(void)
     test_outage();
     test_dropped_table();
     test_store_lost();
+    test_store_lost_dead_letters();
     test_isolation();
     test_stop_in_flight();
     test_no_dlq();
