@@ -23,8 +23,8 @@
 
 /* Measured with 100,000 rows (20 MB) of a web server's access log, nanoseconds of our CPU a row and
  * compression ratio: 1: 140, 7.4; 2: 135, 7.2; 4: 135, 6.9; 8: 129, 6.2; 16: 127, 5.3; 32:
- * 120, 4.3; without compression: 64. The server's CPU does not depend on it (300 ns a row, ± 20).
- * From 8 on the ratio falls faster than the cost. */
+ * 120, 4.3; without compression: 64 (and so it is to loopback). The server's CPU does not depend on
+ * it (300 ns a row, ± 20). From 8 on the ratio falls faster than the cost. */
 #define LZ4_ACCELERATION 8
 
 struct ch_native *ch_native_new(const struct ch_options *options)
@@ -112,7 +112,7 @@ static bool server_at_least(const struct ch_native *c, uint32_t major, uint32_t 
 
 static enum ch_framing framing(const struct ch_native *c)
 {
-    return c->options->compress_lz4 ? CH_FRAMES_LZ4 : CH_FRAMES_OFF;
+    return c->lz4 ? CH_FRAMES_LZ4 : CH_FRAMES_OFF;
 }
 
 static void put_insert_sql(struct buf *b, const char *database, const struct ch_insert *ins)
@@ -154,12 +154,12 @@ static int begin(struct ch_native *c, const struct ch_insert *ins, struct ch_pac
     buf_reset(&c->plain);
     put_insert_sql(&c->plain, c->options->database, ins);
     buf_reset(&c->tx);
-    ch_put_query(&c->tx, &c->identity, c->server.revision, settings, setting_count,
-                 c->options->compress_lz4, buf_slice(&c->plain));
+    ch_put_query(&c->tx, &c->identity, c->server.revision, settings, setting_count, c->lz4,
+                 buf_slice(&c->plain));
     ch_put_empty_data(&c->tx, framing(c));
     if (!buf_ok(&c->tx) || !buf_ok(&c->plain))
         return -ENOMEM;
-    c->decoder.framed = c->options->compress_lz4;
+    c->decoder.framed = c->lz4;
     int rc = ch_conn_send(c, buf_slice(&c->tx), NULL, e);
     if (rc == 0)
         rc = ch_conn_next(c, sample, e);
@@ -223,7 +223,7 @@ static int send_plain(struct ch_native *c, struct ch_error *e)
 static enum ch_outcome finish(struct ch_native *c, const struct ch_insert *ins, struct ch_error *e)
 {
     buf_reset(&c->plain);
-    if (!c->options->compress_lz4)
+    if (!c->lz4)
         ch_put_data_head(&c->plain);
     ch_put_block_head(&c->plain, ins->column_count, ins->row_count);
     int rc = ins->write_columns(ins->ctx, c->server.revision >= CH_REV_CUSTOM_BYTE, &c->plain);
@@ -234,7 +234,7 @@ static enum ch_outcome finish(struct ch_native *c, const struct ch_insert *ins, 
                        SLICE_ARG(ins->table), err_text(rc != 0 ? rc : WH_EFULL),
                        BLOCK_BYTES_MAX >> 20);
     }
-    rc = c->options->compress_lz4 ? send_framed(c, e) : send_plain(c, e);
+    rc = c->lz4 ? send_framed(c, e) : send_plain(c, e);
     if (rc != 0)
         return give_up(c, e, rc, "sending the block");
     struct ch_packet packet;

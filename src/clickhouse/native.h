@@ -46,7 +46,8 @@ struct ch_options {
     const struct ch_endpoint *endpoints; /* fail-over in order; the last good one is tried first */
     uint32_t endpoint_count;
     const char *database, *username, *password;
-    bool compress_lz4;
+    bool compress_lz4;      /* LZ4 frames, but not to a server on loopback: there they cost only */
+    bool compress_loopback; /* there too; tests need frames */
     uint64_t connect_timeout_ms, io_timeout_ms;
     uint32_t revision;         /* 0: 54460; tests may advertise an older one */
     uint32_t lz4_acceleration; /* 0: the measured best (native.c) */

@@ -145,6 +145,21 @@ static int connect_address(const struct addrinfo *a, uint64_t deadline_ns, int *
     return 0;
 }
 
+/* Is the other end this machine? Also ::ffff:127.0.0.0/104. When nobody can say: no. */
+static bool peer_is_loopback(int fd)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(peer);
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0)
+        return false;
+    if (peer.ss_family == AF_INET)
+        return ntohl(((struct sockaddr_in *)&peer)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (peer.ss_family != AF_INET6)
+        return false;
+    const struct in6_addr *a = &((struct sockaddr_in6 *)&peer)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == IN_LOOPBACKNET);
+}
+
 static enum ch_outcome open_socket(struct ch_native *c, uint64_t deadline_ns, struct ch_error *e)
 {
     const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
@@ -162,6 +177,8 @@ static enum ch_outcome open_socket(struct ch_native *c, uint64_t deadline_ns, st
             break;
     }
     freeaddrinfo(list);
+    const struct ch_options *o = c->options;
+    c->lz4 = rc == 0 && o->compress_lz4 && (o->compress_loopback || !peer_is_loopback(c->fd));
     return rc == 0 ? CH_OK
                    : ch_fail(e, CH_UNAVAILABLE, 0, "ClickHouse %s:%u: cannot connect: %s", ep->host,
                              ep->port, err_text(rc));

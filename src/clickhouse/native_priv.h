@@ -15,6 +15,7 @@ struct ch_native {
     char host[256];     /* our own name, for the server's query log */
     uint32_t endpoint;  /* of the open connection, or the one to try first */
     int fd;             /* −1: not connected */
+    bool lz4;           /* the open connection travels in LZ4 frames */
     bool block_started; /* a byte of the current INSERT's block may have left */
     struct ch_server server;
     struct ch_decoder decoder;

@@ -149,7 +149,7 @@ const struct config_key config_key_table[] = {
          "Longest wait for an answer of ClickHouse."),
      RANGE(10, HOUR_MS)},
     {KEY("clickhouse.compression", clickhouse.compression_lz4, CONFIG_CHOICE_FLAG, "lz4", "reload",
-         "Compression of native blocks."),
+         "Compression of native blocks; none is used to a server on loopback."),
      .choices = choices_compression},
     {KEY("clickhouse.max_open_conns", clickhouse.max_open_conns, CONFIG_NUMBER, "10", "reload",
          "Native connections open at a time."),

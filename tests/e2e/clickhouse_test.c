@@ -34,6 +34,7 @@ static void use_server(uint16_t tcp, uint16_t http, bool lz4)
                                   .username = "writer",
                                   .password = "secret",
                                   .compress_lz4 = lz4,
+                                  .compress_loopback = true,
                                   .connect_timeout_ms = 5000,
                                   .io_timeout_ms = 20000};
 }

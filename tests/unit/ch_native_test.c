@@ -319,6 +319,38 @@ static void test_good(enum ch_framing framing)
     options.compress_lz4 = false;
 }
 
+/* LZ4 was asked for, but the peer is on loopback. */
+static void test_loopback(const char *host)
+{
+    struct ch_error e;
+    options.compress_lz4 = true;
+    options.compress_loopback = false;
+    hello_step(26, 54488);
+    read_empty_block(CH_FRAMES_OFF);
+    sample_step("UInt32", 54460, CH_FRAMES_OFF);
+    read_empty_block(CH_FRAMES_OFF);
+    byte_step(CH_S_END);
+    struct ch_native *c = begin_script();
+    (void)snprintf(endpoint.host, sizeof(endpoint.host), "%s", host);
+    is_outcome(insert(c, &e), CH_OK, &e, host);
+    end_script(c);
+    ok(!peer.failed, "a block without frames to %s", host);
+    options.compress_lz4 = false;
+    options.compress_loopback = true;
+}
+
+static void test_loopbacks(void)
+{
+    test_loopback("127.0.0.1");
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        ok(true, "::ffff:127.0.0.1 # SKIP no IPv6 here");
+        return;
+    }
+    (void)close(fd);
+    test_loopback("::ffff:127.0.0.1");
+}
+
 static void test_old_servers(void)
 {
     struct ch_error e;
@@ -515,12 +547,14 @@ int main(void)
     options = (struct ch_options){.database = "default",
                                   .username = "default",
                                   .password = "pass",
+                                  .compress_loopback = true,
                                   .connect_timeout_ms = 200,
                                   .io_timeout_ms = 200};
     buf_init(&peer.in, 1 << 20);
     buf_init(&peer.query, 1 << 20);
     test_good(CH_FRAMES_OFF);
     test_good(CH_FRAMES_LZ4);
+    test_loopbacks();
     test_old_servers();
     test_reconnect();
     test_cuts();
