@@ -48,6 +48,18 @@ static void link_nested(struct ch_block *b)
     }
 }
 
+/* Would ch_row_columns name a further column because of one of these? */
+static bool nested_is_whole(const struct ch_block *b)
+{
+    for (uint32_t i = 0; i < b->slot_count; i++)
+        for (uint32_t k = 0; k < b->table->column_count; k++)
+            if (b->slot_of_ordinal[k] < 0 &&
+                b->table->columns[k].default_kind == SCHEMA_DEFAULT_NONE &&
+                same_nested(b->slots[i].column, &b->table->columns[k]))
+                return false;
+    return true;
+}
+
 static int build_slots(struct ch_block *b, const uint32_t *columns)
 {
     struct column *next = b->nodes;
@@ -63,6 +75,7 @@ static int build_slots(struct ch_block *b, const uint32_t *columns)
         next += used;
     }
     link_nested(b);
+    b->nested_whole = nested_is_whole(b);
     return 0;
 }
 
@@ -258,15 +271,12 @@ static bool takes_default(const struct schema_column *c, const struct json_node 
     return value->kind == JSON_NULL && !c->nullable && c->default_kind != SCHEMA_DEFAULT_NONE;
 }
 
-/* Keys mostly come in the order of the row before: try that slot first. *slot: NO_SLOT for a key
- * that is none of the block's, DEFAULT_SLOT for one that is to take its DEFAULT. 0 or -ENOMEM. */
-static int find_slot(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
-                     uint32_t expected, uint32_t *slot)
+/* The slot of a key by name: NO_SLOT for a key that is none of the block's, DEFAULT_SLOT for one
+ * that is to take its DEFAULT. 0 or -ENOMEM. */
+static int search_slot(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
+                       uint32_t *slot)
 {
     const struct schema_column *c;
-    *slot = expected;
-    if (b->slot_count > 0 && text_equal(json_raw(doc, key), b->slots[expected].column->json_key))
-        return 0;
     int rc = find_column(b->table, doc, key, &b->scratch, &c);
     int32_t found = c == NULL ? -1 : b->slot_of_ordinal[c->ordinal];
     if (found >= 0)
@@ -274,6 +284,18 @@ static int find_slot(struct ch_block *b, const struct json_doc *doc, const struc
     else
         *slot = c != NULL && c->insertable && takes_default(c, key + 1) ? DEFAULT_SLOT : NO_SLOT;
     return rc;
+}
+
+/* The same; keys mostly come in the order of the row before: that slot is tried first. */
+static inline int find_slot(struct ch_block *b, const struct json_doc *doc,
+                            const struct json_node *key, uint32_t expected, uint32_t *slot)
+{
+    if (expected < b->slot_count &&
+        text_equal(json_raw(doc, key), b->slots[expected].column->json_key)) {
+        *slot = expected;
+        return 0;
+    }
+    return search_slot(b, doc, key, slot);
 }
 
 /* ---- rows */
@@ -339,6 +361,45 @@ static int add_members(struct ch_block *b, const struct json_doc *doc, uint32_t 
         ++*found;
     }
     return 0;
+}
+
+/* As add_members, for a record with as many members as there are slots. */
+static bool try_members(struct ch_block *b, const struct json_doc *doc)
+{
+    const struct json_node *nodes = doc->nodes, *key = nodes + 1;
+    uint32_t slot, expected = 0, previous = NO_SLOT;
+    for (uint32_t i = 0; i < b->slot_count; i++, key = nodes + key[1].next) {
+        if (find_slot(b, doc, key, expected, &slot) != 0 || slot >= b->slot_count)
+            return false;
+        struct block_slot *s = &b->slots[slot];
+        if (s->seen == b->row_number || takes_default(s->column, key + 1))
+            return false;
+        s->seen = b->row_number;
+        if (__builtin_expect(column_read(s->root, doc, key + 1) != 0, 0))
+            return false;
+        if (slot != expected && previous != NO_SLOT)
+            b->slots[previous].next_slot = slot;
+        previous = slot;
+        expected = s->next_slot;
+    }
+    return true;
+}
+
+bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc)
+{
+    struct ch_value_error e;
+    if (doc->nodes[0].count != b->slot_count || !b->nested_whole)
+        return false;
+    for (uint32_t i = 0; i < b->node_count; i++)
+        column_mark(&b->nodes[i]);
+    b->row_number++;
+    if (try_members(b, doc) && (!b->has_nested || check_nested(b, &e) == 0)) {
+        b->rows++;
+        return true;
+    }
+    for (uint32_t i = 0; i < b->node_count; i++)
+        column_rollback(&b->nodes[i]);
+    return false;
 }
 
 int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value_error *e)

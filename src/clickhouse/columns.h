@@ -38,6 +38,12 @@ struct ch_value_error {
 int ch_block_add(struct ch_block *b, const struct json_doc *doc,
                  struct ch_value_error *e) WH_MUST_CHECK;
 
+/* The short way for the usual record, one look at each key: true when its keys are exactly the
+ * block's columns, ch_row_columns would name exactly these, and ch_block_add would take it; then it
+ * is added, with the same bytes. Otherwise false and the block is as before: the two calls say what
+ * is with it. */
+bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc) WH_MUST_CHECK;
+
 uint64_t ch_block_rows(const struct ch_block *b);
 uint64_t ch_block_bytes(const struct ch_block *b); /* of column data so far */
 

@@ -103,6 +103,7 @@ struct ch_block {
     uint64_t rows;
     uint64_t row_number; /* counts tries, so that `seen` never needs clearing */
     bool has_nested;
+    bool nested_whole;  /* no column of a flattened Nested here that would bring another along */
     struct buf scratch; /* unescaped keys and enum names */
     struct zone_cache *zones;
 };

@@ -152,6 +152,7 @@ struct pass { /* one walk over the range */
     bool overflow;  /* too many column sets: from here on only look which columns occur */
     bool coarse;    /* second pass: see build.h */
     int32_t filler; /* ordinal of a column to send for records that fill none, or -1 */
+    const struct flush_scan *scan;
     const struct flush_scan_entry *entry;
 };
 
@@ -190,11 +191,15 @@ static bool wanted(const struct flush_rows_walk *walk, const struct flush_scan_e
     return true;
 }
 
-static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text)
+/* A page of the log that vanishes while it is read looks like a bad record: checked first, since
+ * refused records are committed as dead letters now and then in the middle of a build. */
+static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text, struct err *e)
 {
     struct wal_batch_record record = wal_batch_get(&p->entry->batch, ordinal);
     uint32_t row = p->entry->row + ordinal;
-    int rc = flush_rows_append(&p->b->refused, row, row + 1);
+    int rc = flush_scan_check(p->scan, e);
+    if (rc == 0)
+        rc = flush_rows_append(&p->b->refused, row, row + 1);
     if (rc != 0)
         return rc;
     return p->src->refuse(p->src->ctx, row, p->entry->index, ordinal, &record, code, text);
@@ -217,11 +222,13 @@ static int row_bits(struct pass *p, const struct json_doc *doc, struct ch_value_
     return 0;
 }
 
-static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal)
+static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal, struct err *e)
 {
     struct flush_build *b = p->b;
     struct ch_value_error ve;
     uint32_t row = p->entry->row + ordinal;
+    if (p->last != NULL && p->last->block != NULL && ch_block_try_add(p->last->block, doc))
+        return flush_rows_append(&p->last->rows, row, row + 1);
     int rc = row_bits(p, doc, &ve);
     if (rc == 0 && p->overflow)
         return 0;
@@ -236,7 +243,7 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal)
     if (rc == 0 && p->last->block != NULL)
         rc = ch_block_add(p->last->block, doc, &ve);
     if (rc == WH_ESYNTAX)
-        return refuse(p, ordinal, ve.code, slice_str(ve.text));
+        return refuse(p, ordinal, ve.code, slice_str(ve.text), e);
     return rc != 0 ? rc : flush_rows_append(&p->last->rows, row, row + 1);
 }
 
@@ -263,9 +270,9 @@ static int add_entry(struct pass *p, struct err *e)
             continue;
         }
         if (rc == WH_ESYNTAX || rc == WH_ELIMIT)
-            rc = refuse(p, i, CODE_INCORRECT_DATA, slice_str(json_reader_error(p->b->reader)));
+            rc = refuse(p, i, CODE_INCORRECT_DATA, slice_str(json_reader_error(p->b->reader)), e);
         else if (rc == 0)
-            rc = add_row(p, &doc, i);
+            rc = add_row(p, &doc, i, e);
     }
     return rc;
 }
@@ -276,9 +283,13 @@ static int each_entry(const struct flush_source *src, struct pass *p,
     struct flush_scan scan;
     struct flush_scan_entry entry;
     int rc = flush_scan_open(&scan, src->wal, src->table_name, src->spans, src->span_count, e);
+    p->scan = &scan;
     p->entry = &entry;
-    while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0)
+    while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0) {
         rc = each(p, e);
+        if (rc == 0)
+            rc = flush_scan_check(&scan, e);
+    }
     flush_scan_close(&scan);
     if (rc != WH_EEND)
         return rc;
@@ -385,13 +396,15 @@ static int add_one(struct pass *p, struct err *e)
     struct each_row *r = (struct each_row *)p;
     uint32_t lo, hi;
     int rc = 0;
-    (void)e;
     if (!wanted(&p->walk, p->entry, &lo, &hi))
         return 0;
     for (uint32_t i = lo; i < hi && rc == 0; i++) {
         if (!flush_rows_walk_has(&p->walk, p->entry->row + i))
             continue;
         struct wal_batch_record record = wal_batch_get(&p->entry->batch, i);
+        rc = flush_scan_check(p->scan, e);
+        if (rc != 0)
+            return rc;
         rc = r->each(r->ctx, p->entry->row + i, p->entry->index, i, &record);
     }
     return rc;

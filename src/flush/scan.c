@@ -53,6 +53,11 @@ int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry, struct
     return 0;
 }
 
+int flush_scan_check(const struct flush_scan *s, struct err *e)
+{
+    return s->cursor == NULL ? 0 : wal_cursor_check(s->cursor, e);
+}
+
 void flush_scan_close(struct flush_scan *s)
 {
     if (s->cursor != NULL)

@@ -29,6 +29,9 @@ int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
 /* WH_EEND past the range; WH_ECORRUPT. */
 int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry,
                     struct err *e) WH_MUST_CHECK;
+/* After using an entry, and before anything that cannot be taken back: was it there all the time?
+ * 0, WH_ECORRUPT (wal_cursor_check). */
+int flush_scan_check(const struct flush_scan *s, struct err *e) WH_MUST_CHECK;
 void flush_scan_close(struct flush_scan *s);
 
 /* Does this event entry belong to the table? Looks at the head only. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any lines of JSON against a table with a column of every type: no crash; a refused row leaves no
- * trace; the written block can be walked by its types and ends where the walk ends. */
+ * trace; the written block can be walked by its types and ends where the walk ends. A block of the
+ * first good row's columns is made a second time with ch_block_try_add alone and comes out equal.
+ */
 #include "base/limits.h"
 #include "clickhouse/columns.h"
 
@@ -229,6 +231,51 @@ static void add_record(struct ch_block *b, const struct schema_table *t, const s
     assert(ch_block_rows(b) == rows && ch_block_bytes(b) == bytes);
 }
 
+struct twins {
+    struct ch_block *plain, *fused; /* NULL: no good row yet */
+    uint64_t bits[(COLUMN_COUNT + 63) / 64];
+    uint32_t column_count;
+};
+
+static void add_to_twins(struct twins *w, const struct schema_table *t, const struct json_doc *doc)
+{
+    struct ch_value_error e;
+    uint64_t bits[(COLUMN_COUNT + 63) / 64] = {0};
+    uint32_t ordinals[COLUMN_COUNT], n = 0;
+    bool good = ch_row_columns(t, doc, bits, &e) == 0;
+    if (w->plain == NULL && good) {
+        for (uint32_t i = 0; i < COLUMN_COUNT; i++)
+            if (bits[i / 64] >> (i % 64) & 1)
+                ordinals[n++] = i;
+        memcpy(w->bits, bits, sizeof(bits));
+        w->column_count = n;
+        w->plain = ch_block_new(t, ordinals, n, SLICE_LIT("Europe/Berlin"));
+        w->fused = ch_block_new(t, ordinals, n, SLICE_LIT("Europe/Berlin"));
+        assert(w->plain != NULL && w->fused != NULL);
+    }
+    if (w->plain == NULL)
+        return;
+    good = good && memcmp(bits, w->bits, sizeof(bits)) == 0 &&
+           doc->nodes[0].count == w->column_count && ch_block_add(w->plain, doc, &e) == 0;
+    assert(ch_block_try_add(w->fused, doc) == good);
+}
+
+static void compare_twins(struct twins *w)
+{
+    struct buf one, two;
+    buf_init(&one, SIZE_MAX);
+    buf_init(&two, SIZE_MAX);
+    if (w->plain != NULL) {
+        assert(ch_block_write(w->plain, true, &one) == 0);
+        assert(ch_block_write(w->fused, true, &two) == 0);
+        assert(one.len == two.len && (one.len == 0 || memcmp(one.ptr, two.ptr, one.len) == 0));
+    }
+    buf_fini(&one);
+    buf_fini(&two);
+    ch_block_free(w->plain);
+    ch_block_free(w->fused);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct schema_catalog *catalog;
@@ -247,6 +294,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (size > TEXT_MAX)
         return 0;
+    struct twins twins = {0};
     char *text = malloc(size + LIMIT_JSON_PADDING);
     struct json_doc doc;
     memcpy(text, data, size);
@@ -254,13 +302,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ch_block_reset(block);
     int rc = json_reader_begin(reader, text, size, JSON_LINES);
     while (rc == 0 && (rc = json_reader_next(reader, &doc)) != WH_EEND) {
-        if (rc == 0 && doc.nodes[0].kind == JSON_OBJECT)
+        if (rc == 0 && doc.nodes[0].kind == JSON_OBJECT) {
             add_record(block, table, &doc);
-        else if (rc != 0 && rc != WH_ESYNTAX && rc != WH_ELIMIT)
+            add_to_twins(&twins, table, &doc);
+        } else if (rc != 0 && rc != WH_ESYNTAX && rc != WH_ELIMIT)
             break;
         rc = 0;
     }
     check_written(block, table);
+    compare_twins(&twins);
     free(text);
     return 0;
 }

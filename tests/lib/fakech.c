@@ -173,18 +173,23 @@ enum ch_outcome ch_native_ping(struct ch_native *c, struct ch_error *e)
 struct ch_block {
     uint32_t *ids;
     uint64_t count, cap;
+    const struct schema_table *table;
+    uint64_t bits; /* columns */
     uint32_t columns;
 };
 
 struct ch_block *ch_block_new(const struct schema_table *table, const uint32_t *columns,
                               uint32_t column_count, struct slice server_timezone)
 {
-    (void)table;
-    (void)columns;
     (void)server_timezone;
+    must(table->column_count <= 64);
     struct ch_block *b = calloc(1, sizeof(*b));
-    if (b != NULL)
-        b->columns = column_count;
+    if (b == NULL)
+        return NULL;
+    b->table = table;
+    b->columns = column_count;
+    for (uint32_t i = 0; i < column_count; i++)
+        b->bits |= (uint64_t)1 << columns[i];
     return b;
 }
 
@@ -253,6 +258,14 @@ int ch_row_columns(const struct schema_table *table, const struct json_doc *doc,
         bits[c->ordinal / 64] |= (uint64_t)1 << (c->ordinal % 64);
     }
     return 0;
+}
+
+bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc)
+{
+    struct ch_value_error e;
+    uint64_t bits = 0;
+    return ch_row_columns(b->table, doc, &bits, &e) == 0 && bits == b->bits &&
+           ch_block_add(b, doc, &e) == 0;
 }
 
 enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in,

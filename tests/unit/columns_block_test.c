@@ -282,6 +282,97 @@ static void test_null_for_default(void)
     free(f);
 }
 
+static uint64_t next_random(uint64_t *x)
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+    return *x;
+}
+
+/* A record of mostly all keys of the table below: left out, moved, repeated and unknown ones, good
+ * and bad values. */
+static void random_record(uint64_t *seed, char *out, size_t cap)
+{
+    static const char *const keys[] = {"a", "b", "c", "l", "n.x", "n.y", "s", "z"};
+    static const char *const values[][4] = {
+        {"1", "\"7\"", "null", "\"x\""},         {"5", "6", "null", "[1]"},
+        {"\"v\"", "null", "null", "17"},         {"\"p\"", "\"q\"", "\"\"", "null"},
+        {"[1,2]", "[3,4]", "[]", "[5]"},         {"[1,2]", "[3,4]", "[]", "[\"x\"]"},
+        {"\"t\"", "\"\\u0041\"", "null", "1.5"}, {"1", "2", "3", "4"}};
+    size_t at = (size_t)snprintf(out, cap, "{");
+    uint32_t shift = next_random(seed) % 8 == 0 ? (uint32_t)next_random(seed) % 7 : 0;
+    uint32_t lucky = (uint32_t)next_random(seed) % 2;
+    for (uint32_t i = 0; i < 7; i++) {
+        uint32_t k = (i + shift) % 7;
+        if (lucky == 0 && next_random(seed) % 16 == 0)
+            k = (uint32_t)next_random(seed) % 8;
+        uint32_t v = lucky != 0 ? 0 : (uint32_t)next_random(seed) % 64 % 7 % 4;
+        if (lucky == 0 && next_random(seed) % 32 == 0)
+            continue;
+        at += (size_t)snprintf(out + at, cap - at, "%s\"%s\":%s", at > 1 ? "," : "", keys[k],
+                               values[k][v]);
+    }
+    (void)snprintf(out + at, cap - at, "}");
+}
+
+/* ch_block_try_add does what ch_row_columns and ch_block_add do for a record of the block's
+ * columns, and nothing for any other. */
+static void test_try_add(void)
+{
+    enum {
+        RECORDS = 20000
+    };
+    static const char *const columns[] = {"a UInt8",
+                                          "b UInt8 DEFAULT 9",
+                                          "c Nullable(String) DEFAULT 'x'",
+                                          "l LowCardinality(String)",
+                                          "n.x Array(UInt8)",
+                                          "n.y Array(UInt8)",
+                                          "s String",
+                                          NULL};
+    static const uint32_t all[] = {0, 1, 2, 3, 4, 5, 6}, part[] = {0, 4};
+    struct fixture *f = malloc(sizeof(*f));
+    ok(fixture_init(f, "UTC", columns), "a table");
+    struct ch_block *fused = ch_block_new(f->table, all, 7, SLICE_LIT("UTC"));
+    uint64_t seed = 88172645463325252u;
+    uint32_t taken = 0, other = 0, wrong = 0;
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        char record[512];
+        struct json_doc doc;
+        struct ch_value_error e;
+        uint64_t bits = 0;
+        random_record(&seed, record, sizeof(record));
+        bool want = fixture_parse(f, record, &doc) == 0 &&
+                    ch_row_columns(f->table, &doc, &bits, &e) == 0 && bits == 0x7f &&
+                    doc.nodes[0].count == 7 && ch_block_add(f->block, &doc, &e) == 0;
+        taken += want;
+        other += !want;
+        if (ch_block_try_add(fused, &doc) != want && wrong++ < 3)
+            printf("# record %u: %s\n", i, record);
+    }
+    ok(wrong == 0 && taken > RECORDS / 4 && other > RECORDS / 8,
+       "the same records are taken, %u of %u", taken, RECORDS);
+    struct buf one, two;
+    buf_init(&one, SIZE_MAX);
+    buf_init(&two, SIZE_MAX);
+    ok(ch_block_write(f->block, true, &one) == 0 && ch_block_write(fused, true, &two) == 0 &&
+           one.len == two.len && memcmp(one.ptr, two.ptr, one.len) == 0,
+       "the blocks are equal");
+    buf_fini(&one);
+    buf_fini(&two);
+    ch_block_free(fused);
+
+    struct json_doc doc;
+    fused = ch_block_new(f->table, part, 2, SLICE_LIT("UTC"));
+    ok(fixture_parse(f, "{\"a\":1,\"n.x\":[1]}", &doc) == 0 && !ch_block_try_add(fused, &doc) &&
+           ch_block_rows(fused) == 0,
+       "a block with half a Nested is nobody's");
+    ch_block_free(fused);
+    fixture_fini(f);
+    free(f);
+}
+
 static void test_new_failures(void)
 {
     struct fixture *f = malloc(sizeof(*f));
@@ -307,6 +398,7 @@ int main(void)
     test_keys();
     test_row_columns();
     test_null_for_default();
+    test_try_add();
     test_new_failures();
     return tap_done();
 }
