@@ -80,6 +80,8 @@ struct ch_insert {
     const struct slice *columns; /* names, in block order */
     uint32_t column_count;
     const char *token; /* insert_deduplication_token, or NULL; sent where the server knows it */
+    /* Errors of materialized views do not fail the INSERT (servers that know the setting). */
+    bool ignore_views;
     uint64_t row_count;
     /* Write the block body (column name, type, [custom byte], data for every column, in order of
      * `columns`) to out. `custom_byte`: revision ≥ 54454. Called once. Types of the sample are

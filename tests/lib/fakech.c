@@ -103,7 +103,7 @@ static bool every(_Atomic uint32_t *n, uint32_t count)
 }
 
 static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t count,
-                              const char *token, struct ch_error *e)
+                              const char *token, bool ignore_views, struct ch_error *e)
 {
     uint32_t n = atomic_fetch_add(&fake->inserts, 1);
     if (atomic_load(&fake->delay_us) > 0)
@@ -135,6 +135,8 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
     fakech_unlock(fake);
     if (every(&fake->fate_every, n))
         return fail(e, CH_UNKNOWN_FATE, 0, "answer lost");
+    if (atomic_load(&fake->view_fails) && slice_eq_str(table, "gamma") && !ignore_views)
+        return fail(e, CH_DATA, 6, "Cannot parse string: while pushing to view fake.mv");
     return CH_OK;
 }
 
@@ -274,7 +276,7 @@ enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in
     const struct ch_block *b = in->ctx;
     (void)c;
     must(b->count == in->row_count && in->column_count > 0);
-    return insert(in->table, b->ids, b->count, in->token, e);
+    return insert(in->table, b->ids, b->count, in->token, in->ignore_views, e);
 }
 
 /* ---- HTTP ---- */
@@ -311,7 +313,8 @@ enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q
         must(b.ids != NULL);
         b.ids[b.count++] = (uint32_t)strtoul(at + 5, NULL, 10);
     }
-    enum ch_outcome o = insert(table, b.ids, b.count, token, e);
+    bool ignore_views = strstr(q->settings, "materialized_views_ignore_errors=1") != NULL;
+    enum ch_outcome o = insert(table, b.ids, b.count, token, ignore_views, e);
     free(b.ids);
     return o;
 }

@@ -419,6 +419,22 @@ static void test_isolation(void)
     bench_end(&b);
 }
 
+/* A view's error comes when the table has the rows: they are not sent again in halves. */
+static void test_view_fails(void)
+{
+    struct bench b;
+    bench_start(&b);
+    fake->fate_every = 5;
+    atomic_store(&fake->view_fails, true);
+    for (int i = 0; i < 60; i++)
+        post(&b.n, tables[i % 4], 30, &b.done);
+    ok(drain(&b.n, 5000), "a view that fails stalls nothing");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "view fails");
+    bench_end(&b);
+}
+
 static void test_stop_in_flight(void)
 {
     struct bench b;
@@ -514,6 +530,7 @@ int main(void)
     test_store_lost();
     test_store_lost_dead_letters();
     test_isolation();
+    test_view_fails();
     test_stop_in_flight();
     test_no_dlq();
     test_kill();
