@@ -107,6 +107,8 @@ void http_conn_unlink(struct http_conn *c, struct http_req *r)
     if (c->last == r)
         c->last = before;
     c->queued--;
+    if (r->replied)
+        c->queued_bytes -= r->out_len;
 }
 
 void http_conn_abandon(struct http_conn *c)

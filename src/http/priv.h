@@ -24,7 +24,8 @@
 #include "http/pool.h"
 
 /* Parse-ahead on one connection: enough to keep a pipelining client busy, small enough that it
- * cannot take the loop's memory. Past either bound the connection is not read. */
+ * cannot take the loop's memory, with bodies or with answers that it does not read. Past either
+ * bound the connection is not read. */
 #define HTTP_PIPELINE_MAX   64
 #define HTTP_PIPELINE_BYTES (1 * MIB)
 
@@ -139,7 +140,7 @@ struct http_conn {
 
     struct http_req *first, *last; /* queue in arrival order */
     uint32_t queued;
-    size_t queued_bytes; /* of bodies in the queue */
+    size_t queued_bytes; /* in the queue: bodies with the handler, and answers */
 
     struct http_req *cur; /* the request whose body is being read; NULL when it is skipped */
     uint64_t rx_left;     /* RX_LENGTH */

@@ -224,6 +224,7 @@ static void hand_over(struct http_req *r)
         c->queued_bytes -= r->pub.body.len;
         http_server_request_back(r->s);
     }
+    c->queued_bytes += r->out_len; /* http_conn_unlink takes them off */
     http_req_body_drop(r);
     if (c->first == r && !c->running)
         http_server_run_soon(r->s, c);

@@ -60,6 +60,17 @@ static void reply_echo(struct http_request *r, bool close)
     buf_fini(&b);
 }
 
+static void reply_big(struct http_request *r)
+{
+    char *body = malloc(FIXTURE_BIG_BYTES);
+    must(body != NULL);
+    memset(body, 'b', FIXTURE_BIG_BYTES);
+    http_reply(r, &(struct http_reply){.status = 200,
+                                       .content_type = "text/plain",
+                                       .body = {body, FIXTURE_BIG_BYTES}});
+    free(body);
+}
+
 static void on_request(void *ctx, struct http_request *r)
 {
     struct fixture *f = ctx;
@@ -72,6 +83,8 @@ static void on_request(void *ctx, struct http_request *r)
         reply_echo(r, false);
     else if (slice_eq_str(r->path, "/close"))
         reply_echo(r, true);
+    else if (slice_eq_str(r->path, "/big"))
+        reply_big(r);
     else if (slice_eq_str(r->path, "/retry"))
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 30);
     else if (slice_eq_str(r->path, "/defer") && f->held_count < FIXTURE_HELD_MAX)

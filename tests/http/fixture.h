@@ -10,6 +10,7 @@
  *   /defer    kept in held[], until the test calls fixture_reply
  *   /small    as /echo, but at most 16 bytes of body
  *   /close    200 and Connection: close
+ *   /big      200 and FIXTURE_BIG_BYTES of 'b'
  *   /retry    503 with Retry-After
  *   others    404 */
 #ifndef WH_TESTS_HTTP_FIXTURE_H
@@ -18,7 +19,8 @@
 #include "base/buf.h"
 #include "http/http.h"
 
-#define FIXTURE_HELD_MAX 256
+#define FIXTURE_HELD_MAX  256
+#define FIXTURE_BIG_BYTES ((size_t)2 << 20)
 
 struct fixture {
     struct event_base *base;

@@ -380,6 +380,29 @@ static void test_slow_reader(void)
     buf_fini(&got);
 }
 
+/* What is not read must not pile up: the next request waits for room. */
+static void test_unread_answers(void)
+{
+    struct fixture f;
+    struct buf got, requests;
+    fixture_init(&f, NULL, false);
+    buf_init(&got, SIZE_MAX);
+    buf_init(&requests, SIZE_MAX);
+    int fd = fixture_pair(&f);
+    for (int i = 0; i < 20; i++)
+        buf_printf(&requests, "GET /big HTTP/1.1\r\nHost: h\r\n%s\r\n",
+                   i == 19 ? "Connection: close\r\n" : "");
+    fixture_send(&f, fd, requests.ptr, requests.len);
+    is_u64(count(&f.seen, "GET /big"), 1, "an answer that is not read holds back the next request");
+    is_u64(recv_to_end(&f, fd, &got), 1, "who reads gets all of them");
+    is_u64(count(&f.seen, "GET /big"), 20, "each request was seen once");
+    ok(got.len > 20 * FIXTURE_BIG_BYTES && count(&got, "HTTP/1.1 200 OK") == 20, "and answered");
+    (void)close(fd);
+    buf_fini(&got);
+    buf_fini(&requests);
+    fixture_fini(&f);
+}
+
 static void drained(void *arg)
 {
     ++*(int *)arg;
@@ -652,6 +675,7 @@ int main(void)
     test_413_while_sending();
     test_timeouts();
     test_slow_reader();
+    test_unread_answers();
     test_drain();
     test_accept_limits();
     test_cors_list();
