@@ -28,6 +28,7 @@
 #define STABLE_NS        (UINT64_C(60) * 1000000000) /* a run this long resets the backoff */
 #define STOP_TIMEOUT_MS  20000
 #define PATH_CAP         4096
+#define LINE_CAP         300 /* of the engine's last words in our own log */
 
 extern char **environ;
 
@@ -42,6 +43,8 @@ struct engine_child {
     int output_fd; /* our end of its standard output and error */
     int log_fd;
     uint64_t log_bytes;
+    char line[LINE_CAP], last_line[LINE_CAP]; /* being printed; the last one that says something */
+    size_t line_len;
 };
 
 static int log_open(struct engine_child *c)
@@ -70,18 +73,42 @@ static void log_append(struct engine_child *c, const char *p, size_t n)
     c->log_bytes += n;
 }
 
+static void line_end(struct engine_child *c)
+{
+    while (c->line_len > 0 && c->line[c->line_len - 1] == ' ')
+        c->line_len--;
+    c->line[c->line_len] = '\0';
+    if (c->line_len > 0)
+        memcpy(c->last_line, c->line, c->line_len + 1);
+    c->line_len = 0;
+}
+
+/* Keep the last line: printable, and as much of it as fits. What is cut off is in the file. */
+static void line_follow(struct engine_child *c, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char ch = (unsigned char)p[i];
+        if (ch == '\n')
+            line_end(c);
+        else if (c->line_len < sizeof(c->line) - 1 && (ch > ' ' || c->line_len > 0))
+            c->line[c->line_len++] = ch < ' ' || ch == 0x7f ? ' ' : ch < 0x80 ? (char)ch : '?';
+    }
+}
+
 /* False at the end of the child's output. */
 static bool log_drain(struct engine_child *c)
 {
     char chunk[8192];
     for (;;) {
         ssize_t n = read(c->output_fd, chunk, sizeof(chunk));
-        if (n > 0)
+        if (n > 0) {
             log_append(c, chunk, (size_t)n);
-        else if (n == 0)
+            line_follow(c, chunk, (size_t)n);
+        } else if (n == 0) {
             return false;
-        else if (errno != EINTR)
+        } else if (errno != EINTR) {
             return errno == EAGAIN;
+        }
     }
 }
 
@@ -119,6 +146,8 @@ static int spawn_with(struct engine_child *c, int in, int out)
 static int child_start(struct engine_child *c)
 {
     int in[2], out[2];
+    c->line_len = 0;
+    c->last_line[0] = '\0';
     if (pipe2(in, O_CLOEXEC) != 0)
         return -errno;
     if (pipe2(out, O_CLOEXEC) != 0) {
@@ -182,6 +211,16 @@ static void pause_ms(struct engine_child *c, uint64_t ms)
         (void)poll(&p, 1, (int)ms);
 }
 
+static void log_exit(struct engine_child *c, int status, uint64_t backoff_ms)
+{
+    line_end(c); /* the last words may lack a newline */
+    log_error("engine.exited",
+              "%s=%d; started again in %" PRIu64 " ms; see %s; the last that it printed: %s",
+              WIFSIGNALED(status) ? "signal" : "status",
+              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), backoff_ms, c->log_path,
+              c->last_line[0] != '\0' ? c->last_line : "nothing");
+}
+
 static void *supervise_main(void *arg)
 {
     struct engine_child *c = arg;
@@ -204,10 +243,7 @@ static void *supervise_main(void *arg)
             log_error("engine.exited", "cannot start %s: %s; next try in %" PRIu64 " ms",
                       c->options.program, err_text(rc), backoff_ms);
         else
-            log_error("engine.exited", "%s=%d; see %s; started again in %" PRIu64 " ms",
-                      WIFSIGNALED(status) ? "signal" : "status",
-                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), c->log_path,
-                      backoff_ms);
+            log_exit(c, status, backoff_ms);
         pause_ms(c, backoff_ms);
         backoff_ms = backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : backoff_ms * 2;
     }

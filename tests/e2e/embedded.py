@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """clickhouse.embedded: true — the engine as a supervised child of the daemon."""
 import os
+import re
 import signal
+import socket
 import subprocess
 
 from lib import clickhouse, env, net, servers, tap
@@ -68,9 +70,23 @@ def embedded():
         same(s.one("SELECT count() FROM ev"), 101, "and the next one works on the same data")
 
 
+def taken_port():
+    """What the engine says when it cannot run is in the daemon's own log."""
+    with socket.socket() as s:
+        s.bind((net.HOST, 0))
+        s.listen()
+        d = Daemon(name="embedded", settings={
+            "clickhouse.embedded": True, "clickhouse.embedded_library": servers.engine_library(),
+            "clickhouse.addr": f"127.0.0.1:{s.getsockname()[1]}", "clickhouse.http_port": net.free_port()})
+        with d:
+            d.start(None)
+            ok(net.wait_for(lambda: re.search(r"engine\.exited status=2;.* printed: .*Address already in use", d.log()), 20),
+               "a taken port is named in the daemon's log", d.log_tail())
+
+
 if __name__ == "__main__":
     if not os.path.exists(servers.engine_library()):
         tap.skip_all("the engine is not here: scripts/deps engine")
     if not os.path.exists(env.program("wavehoused-engine")):
         tap.skip_all("wavehoused-engine is not built")
-    tap.run(embedded)
+    tap.run(embedded, taken_port)
