@@ -173,7 +173,7 @@ const struct config_key config_key_table[] = {
     {KEY("wal.retain", wal.retain_ms, CONFIG_DURATION, "15m", "reload",
          "Events stay in the log at least this long after they reached ClickHouse."),
      RANGE(0, 365 * DAY_MS)},
-    {KEY("wal.max_group", wal.max_group, CONFIG_SIZE, "1MiB", "reload",
+    {KEY("wal.max_group", wal.max_group, CONFIG_SIZE, "1MiB", "restart",
          "Largest group of events that is made durable in one step."),
      RANGE(LIMIT_WAL_BLOCK, LIMIT_WAL_ENTRY_BYTES)},
 
