@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/discovery.h"
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
@@ -13,31 +14,37 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DISCOVERY_MAGIC 0x44495343u
 #define TASKS_MAX       64
 #define BACKOFF_MIN_MS  2000 /* http-api §6 */
 #define BACKOFF_MAX_MS  60000
 #define NUDGE_MIN_MS    1000
-#define PERSISTED_NAME  "schema"
+#define PERSISTED_NAME  "schema" /* and ".database" */
 #define CAUSE_CAP       512
+#define NAME_CAP        (LIMIT_NAME_BYTES + 16)
 
 struct discovery {
     uint32_t magic;
     struct store *store;
-    struct discovery_options options;
+    struct ch_target *target; /* of the clients; discovery thread */
     struct ch_http *http;
     struct ch_native *native;
     struct queue tasks;
     pthread_t thread;
-    pthread_mutex_t lock; /* catalog, cause */
+    pthread_mutex_t lock; /* the four below */
     struct schema_catalog *catalog;
+    struct ch_target *catalog_target; /* whose database the catalog is of */
+    struct ch_target *next_target;    /* in force from the next question on */
     char cause[CAUSE_CAP];
     _Atomic uint64_t version;     /* written by the discovery thread */
     _Atomic uint64_t interval_ms; /* written by a reload */
     _Atomic bool nudged;
+    _Atomic bool retargeted; /* next_target is not target */
     _Atomic bool stopping;
     bool discovered;     /* from ClickHouse, not only from disk; discovery thread */
+    bool announce;       /* log the next success; discovery thread */
     bool failing;        /* the last attempt failed; discovery thread */
     uint64_t backoff_ms; /* discovery thread */
     uint64_t next_ns;    /* monotonic time of the next refresh; discovery thread */
@@ -45,11 +52,18 @@ struct discovery {
     struct metric *failures, *refreshes, *tables;
 };
 
+static const char *database_of(const struct ch_target *t)
+{
+    return ch_target_options(t)->database;
+}
+
 static void publish(struct discovery *d, struct schema_catalog *catalog)
 {
     (void)pthread_mutex_lock(&d->lock);
     struct schema_catalog *old = d->catalog;
     d->catalog = catalog;
+    ch_target_unref(d->catalog_target);
+    d->catalog_target = ch_target_ref(d->target);
     d->cause[0] = '\0';
     (void)pthread_mutex_unlock(&d->lock);
     atomic_fetch_add_explicit(&d->version, 1, memory_order_release);
@@ -62,6 +76,17 @@ struct schema_catalog *discovery_catalog(struct discovery *d)
     CHECK_MAGIC(d, DISCOVERY_MAGIC);
     (void)pthread_mutex_lock(&d->lock);
     struct schema_catalog *c = d->catalog == NULL ? NULL : schema_catalog_ref(d->catalog);
+    (void)pthread_mutex_unlock(&d->lock);
+    return c;
+}
+
+struct schema_catalog *discovery_catalog_of_target(struct discovery *d)
+{
+    CHECK_MAGIC(d, DISCOVERY_MAGIC);
+    (void)pthread_mutex_lock(&d->lock);
+    bool same = d->catalog != NULL &&
+                strcmp(database_of(d->catalog_target), database_of(d->next_target)) == 0;
+    struct schema_catalog *c = same ? schema_catalog_ref(d->catalog) : NULL;
     (void)pthread_mutex_unlock(&d->lock);
     return c;
 }
@@ -81,14 +106,22 @@ bool discovery_pending_cause(struct discovery *d, char *text, size_t cap)
     return pending;
 }
 
+/* Each database its own: a restart with another one must not serve this one's tables. */
+static void persisted_name(const struct discovery *d, char *out, size_t cap)
+{
+    (void)snprintf(out, cap, PERSISTED_NAME ".%s", database_of(d->target));
+}
+
 /* Keep the schema for a start without ClickHouse. A failure costs only that. */
 static void persist(struct discovery *d, const struct schema_catalog *catalog)
 {
+    char name[NAME_CAP];
     struct buf text;
     struct err e = {0};
+    persisted_name(d, name, sizeof(name));
     buf_init(&text, SIZE_MAX);
     schema_catalog_save(catalog, &text);
-    int rc = buf_ok(&text) ? store_blob_put(d->store, PERSISTED_NAME, buf_slice(&text), &e)
+    int rc = buf_ok(&text) ? store_blob_put(d->store, name, buf_slice(&text), &e)
                            : err_set_errno(&e, -ENOMEM, "writing the schema out");
     if (rc != 0)
         log_warn("schema.persist_failed",
@@ -98,10 +131,12 @@ static void persist(struct discovery *d, const struct schema_catalog *catalog)
 
 static void load_persisted(struct discovery *d)
 {
+    char name[NAME_CAP];
     struct buf text;
     struct err e = {0};
+    persisted_name(d, name, sizeof(name));
     buf_init(&text, SIZE_MAX);
-    int rc = store_blob_get(d->store, PERSISTED_NAME, &text, &e);
+    int rc = store_blob_get(d->store, name, &text, &e);
     struct schema_catalog *catalog = rc == 0 ? schema_catalog_load(buf_slice(&text), &e) : NULL;
     if (catalog != NULL) {
         publish(d, catalog);
@@ -142,12 +177,15 @@ static bool catalogs_differ(const struct schema_catalog *a, const struct schema_
 static void adopt(struct discovery *d, struct schema_catalog *fresh)
 {
     struct schema_catalog *now = discovery_catalog(d);
-    bool changed = now == NULL || catalogs_differ(now, fresh);
+    /* catalog_target is written by this thread only. */
+    bool changed = now == NULL || catalogs_differ(now, fresh) ||
+                   strcmp(database_of(d->catalog_target), database_of(d->target)) != 0;
     schema_catalog_unref(now);
-    if (d->failing || !d->discovered)
+    if (d->failing || d->announce)
         log_info("schema.discovered", "tables=%" PRIu32 " server_version=%.*s",
                  schema_catalog_table_count(fresh), SLICE_ARG(schema_catalog_version(fresh)));
     d->discovered = true;
+    d->announce = false;
     d->failing = false;
     if (changed) {
         persist(d, fresh);
@@ -160,7 +198,7 @@ static void adopt(struct discovery *d, struct schema_catalog *fresh)
 static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
 {
     struct schema_catalog *fresh = NULL;
-    enum ch_outcome outcome = ch_discover(d->http, d->options.clickhouse.database, &fresh, e);
+    enum ch_outcome outcome = ch_discover(d->http, database_of(d->target), &fresh, e);
     uint64_t now = io_monotonic_ns();
     d->last_ns = now;
     metric_add(d->refreshes, 1);
@@ -184,9 +222,47 @@ static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
     return outcome;
 }
 
+static int clients_make(struct discovery *d, struct ch_target *target)
+{
+    struct ch_http *http = ch_http_new(ch_target_options(target));
+    struct ch_native *native = ch_native_new(ch_target_options(target));
+    if (http == NULL || native == NULL) {
+        ch_http_free(http);
+        ch_native_free(native);
+        return -ENOMEM;
+    }
+    ch_http_free(d->http);
+    ch_native_free(d->native);
+    ch_target_unref(d->target); /* after the clients that read it */
+    d->http = http;
+    d->native = native;
+    d->target = ch_target_ref(target);
+    return 0;
+}
+
+/* New clients when a reload changed the target. Before anything is asked of ClickHouse. */
+static void follow_target(struct discovery *d)
+{
+    if (!atomic_exchange(&d->retargeted, false))
+        return;
+    (void)pthread_mutex_lock(&d->lock);
+    struct ch_target *next = ch_target_ref(d->next_target);
+    (void)pthread_mutex_unlock(&d->lock);
+    if (clients_make(d, next) == 0) {
+        d->announce = true;
+        d->failing = false;
+        d->backoff_ms = BACKOFF_MIN_MS;
+        d->next_ns = 0;
+    } else {
+        atomic_store(&d->retargeted, true); /* out of memory: before the next question again */
+    }
+    ch_target_unref(next);
+}
+
 static void run_task(struct discovery *d, struct discovery_task *task)
 {
     task->error = (struct ch_error){.outcome = CH_OK};
+    follow_target(d);
     if (task->kind == DISCOVERY_PING) {
         task->outcome = ch_native_ping(d->native, &task->error);
     } else {
@@ -217,6 +293,7 @@ static void *discovery_main(void *arg)
         struct queue_link *link;
         while ((link = queue_pop(&d->tasks)) != NULL)
             run_task(d, QUEUE_ITEM(link, struct discovery_task, link));
+        follow_target(d);
         int ms = wait_ms(d);
         if (ms == 0) {
             struct ch_error e = {.outcome = CH_OK};
@@ -233,6 +310,20 @@ static void *discovery_main(void *arg)
     return NULL;
 }
 
+static void discovery_free(struct discovery *d)
+{
+    ch_http_free(d->http);
+    ch_native_free(d->native);
+    ch_target_unref(d->target);
+    ch_target_unref(d->catalog_target);
+    ch_target_unref(d->next_target);
+    queue_fini(&d->tasks);
+    schema_catalog_unref(d->catalog);
+    (void)pthread_mutex_destroy(&d->lock);
+    d->magic = 0;
+    free(d);
+}
+
 int discovery_start(struct discovery **out, struct store *store,
                     const struct discovery_options *options, struct err *e)
 {
@@ -241,7 +332,6 @@ int discovery_start(struct discovery **out, struct store *store,
         return err_set_errno(e, -ENOMEM, "starting schema discovery");
     d->magic = DISCOVERY_MAGIC;
     d->store = store;
-    d->options = *options;
     d->backoff_ms = BACKOFF_MIN_MS;
     atomic_store(&d->interval_ms, options->refresh_interval_ms);
     (void)pthread_mutex_init(&d->lock, NULL);
@@ -252,19 +342,16 @@ int discovery_start(struct discovery **out, struct store *store,
                               "Schema discoveries tried.", NULL);
     d->tables = metric_new(METRIC_GAUGE, "wavehouse_schema_tables", "Tables known.", NULL);
     int rc = queue_init(&d->tasks, TASKS_MAX);
-    d->http = ch_http_new(&d->options.clickhouse);
-    d->native = ch_native_new(&d->options.clickhouse);
-    if (rc == 0 && (d->http == NULL || d->native == NULL))
-        rc = -ENOMEM;
+    if (rc == 0)
+        rc = clients_make(d, options->clickhouse);
     if (rc == 0) {
+        d->next_target = ch_target_ref(d->target);
+        d->announce = true;
         load_persisted(d);
         rc = -pthread_create(&d->thread, NULL, discovery_main, d);
     }
     if (rc != 0) {
-        ch_http_free(d->http);
-        ch_native_free(d->native);
-        queue_fini(&d->tasks);
-        free(d);
+        discovery_free(d);
         return err_set_errno(e, rc, "starting schema discovery");
     }
     *out = d;
@@ -277,13 +364,19 @@ void discovery_stop(struct discovery *d)
     atomic_store(&d->stopping, true);
     queue_wake(&d->tasks);
     (void)pthread_join(d->thread, NULL);
-    ch_http_free(d->http);
-    ch_native_free(d->native);
-    queue_fini(&d->tasks);
-    schema_catalog_unref(d->catalog);
-    (void)pthread_mutex_destroy(&d->lock);
-    d->magic = 0;
-    free(d);
+    discovery_free(d);
+}
+
+void discovery_set_target(struct discovery *d, struct ch_target *target)
+{
+    CHECK_MAGIC(d, DISCOVERY_MAGIC);
+    (void)pthread_mutex_lock(&d->lock);
+    struct ch_target *old = d->next_target;
+    d->next_target = ch_target_ref(target);
+    (void)pthread_mutex_unlock(&d->lock);
+    ch_target_unref(old);
+    if (old != target && !atomic_exchange(&d->retargeted, true))
+        queue_wake(&d->tasks);
 }
 
 void discovery_set_interval(struct discovery *d, uint64_t refresh_interval_ms)

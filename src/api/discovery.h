@@ -11,13 +11,14 @@
 
 #include "base/queue.h"
 #include "clickhouse/http_client.h"
+#include "clickhouse/target.h"
 #include "schema/schema.h"
 #include "store/store.h"
 
 struct discovery;
 
 struct discovery_options {
-    struct ch_options clickhouse; /* what it points to stays valid until discovery_stop */
+    struct ch_target *clickhouse; /* discovery takes a reference of its own */
     uint64_t refresh_interval_ms;
 };
 
@@ -25,6 +26,9 @@ struct discovery_options {
 int discovery_start(struct discovery **out, struct store *store,
                     const struct discovery_options *options, struct err *e) WH_MUST_CHECK;
 void discovery_stop(struct discovery *d);
+/* Another ClickHouse, or another way in: asked soon, without waiting for the interval or a backoff.
+ * A question that is under way ends with the old one. Any thread. */
+void discovery_set_target(struct discovery *d, struct ch_target *target);
 /* Any thread. */
 void discovery_set_interval(struct discovery *d, uint64_t refresh_interval_ms);
 
@@ -32,6 +36,8 @@ void discovery_set_interval(struct discovery *d, uint64_t refresh_interval_ms);
  * loops keep theirs and ask again when discovery_version moves. */
 struct schema_catalog *discovery_catalog(struct discovery *d);
 uint64_t discovery_version(const struct discovery *d);
+/* The same, but NULL while the catalog is still that of another database than the target's. */
+struct schema_catalog *discovery_catalog_of_target(struct discovery *d);
 /* Why there is no catalog yet: copied into text. False when there is one. */
 bool discovery_pending_cause(struct discovery *d, char *text, size_t cap);
 

@@ -84,9 +84,7 @@ static enum ch_outcome ask(struct discovery *d, const char *select, bool of_data
     buf_put_str(&d->sql, " FORMAT RowBinary");
     if (!buf_ok(&d->sql))
         return ch_fail(d->e, CH_UNAVAILABLE, 0, "out of memory");
-    struct ch_http_request q = {.sql = buf_slice(&d->sql),
-                                .timeout_ms = 30000,
-                                .response_max = ANSWER_BYTES_MAX};
+    struct ch_http_request q = {.sql = buf_slice(&d->sql), .response_max = ANSWER_BYTES_MAX};
     buf_reset(out);
     return ch_http_query(d->http, &q, out, d->e);
 }

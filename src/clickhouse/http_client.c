@@ -188,11 +188,12 @@ static CURLcode perform(struct ch_http *c, const struct ch_http_request *q, stru
     /* libcurl repeats a request by itself when a kept connection turns out to be dead. A query may
      * be repeated; rows may not, so an INSERT takes a connection of its own. */
     long fresh = q->body.len > 0 ? 1 : 0;
+    uint64_t timeout_ms = q->timeout_ms > 0 ? q->timeout_ms : c->options->io_timeout_ms;
     if (curl_easy_setopt(h, CURLOPT_URL, c->url.ptr) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, fresh) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_POSTFIELDS, body.ptr) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len) != CURLE_OK ||
-        curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms) != CURLE_OK ||
+        curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_WRITEDATA, a) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_HEADERDATA, a) != CURLE_OK)
         return CURLE_OUT_OF_MEMORY;

@@ -16,8 +16,8 @@ struct ch_http_request {
     struct slice sql;     /* sent in the URL when body is not empty, else as the body */
     struct slice body;    /* rows of an INSERT */
     const char *settings; /* "&a=1&b=2", already URL-encoded, or NULL */
-    uint64_t timeout_ms;
-    size_t response_max; /* longer answers fail with CH_UNAVAILABLE and a text */
+    uint64_t timeout_ms;  /* for the whole request; 0: the options' io_timeout_ms */
+    size_t response_max;  /* longer answers fail with CH_UNAVAILABLE and a text */
 };
 /* The answer's body is appended to out. Sends wait_end_of_query=1 with INSERTs. Blocks. Tries the
  * endpoints in order while nothing was sent. */

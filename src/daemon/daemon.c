@@ -44,8 +44,7 @@ struct daemon {
     const struct config *start_config; /* strings that live as long as the daemon point into it */
     int listen_fds[LISTEN_MAX];
     int listen_count;
-    struct ch_endpoint endpoints[ENDPOINTS_MAX];
-    struct ch_options clickhouse;
+    struct ch_target *target; /* main thread */
     struct engine_child *engine;
     struct wal *wal;
     struct store *store;
@@ -56,7 +55,6 @@ struct daemon {
     struct loops *loops;
     char wal_path[PATH_CAP], store_path[PATH_CAP];
     char log_id[33]; /* hexadecimal */
-    uint64_t wal_max_bytes;
     int signal_fd;
     int poison_fd; /* eventfd: the log has failed */
     bool failed;
@@ -99,7 +97,7 @@ static uint64_t wal_budget(const struct config *c)
 
 static struct schema_catalog *current_catalog(void *ctx)
 {
-    return discovery_catalog(((struct daemon *)ctx)->discovery);
+    return discovery_catalog_of_target(((struct daemon *)ctx)->discovery);
 }
 
 static void request_refresh(void *ctx)
@@ -107,14 +105,60 @@ static void request_refresh(void *ctx)
     discovery_nudge(((struct daemon *)ctx)->discovery);
 }
 
+/* Where c says that ClickHouse is: a new target, or NULL without memory. */
+static struct ch_target *target_make(const struct daemon *d, const struct config *c)
+{
+    struct ch_endpoint endpoints[ENDPOINTS_MAX];
+    /* The engine listens where it was told to at its start, whatever the file says by now. */
+    const struct config *at = c->clickhouse.embedded ? d->start_config : c;
+    uint32_t n = at->clickhouse.addr_count;
+    n = n < ENDPOINTS_MAX ? n : ENDPOINTS_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        (void)snprintf(endpoints[i].host, sizeof(endpoints[i].host), "%s",
+                       at->clickhouse.addr[i].host);
+        endpoints[i].port = at->clickhouse.addr[i].port;
+        endpoints[i].http_port = at->clickhouse.http_port;
+    }
+    struct ch_options options = {
+        .endpoints = endpoints,
+        .endpoint_count = n,
+        .database = c->clickhouse.database,
+        .username = c->clickhouse.username,
+        .password = c->clickhouse.password,
+        .compress_lz4 = c->clickhouse.compression_lz4,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .io_timeout_ms = c->clickhouse.query_timeout_ms,
+    };
+    return ch_target_new(&options);
+}
+
+static bool endpoints_differ(const struct config *a, const struct config *b)
+{
+    bool differ = a->clickhouse.addr_count != b->clickhouse.addr_count ||
+                  a->clickhouse.http_port != b->clickhouse.http_port;
+    for (uint32_t i = 0; !differ && i < a->clickhouse.addr_count; i++)
+        differ = a->clickhouse.addr[i].port != b->clickhouse.addr[i].port ||
+                 strcmp(a->clickhouse.addr[i].host, b->clickhouse.addr[i].host) != 0;
+    return differ;
+}
+
+/* Clients with the same target need not be made again. */
+static bool targets_differ(const struct config *a, const struct config *b)
+{
+    return endpoints_differ(a, b) || strcmp(a->clickhouse.database, b->clickhouse.database) != 0 ||
+           strcmp(a->clickhouse.username, b->clickhouse.username) != 0 ||
+           strcmp(a->clickhouse.password, b->clickhouse.password) != 0 ||
+           a->clickhouse.compression_lz4 != b->clickhouse.compression_lz4 ||
+           a->clickhouse.query_timeout_ms != b->clickhouse.query_timeout_ms;
+}
+
 static void flush_options_make(struct daemon *d, const struct config *c, struct flush_options *o)
 {
-    uint64_t wal_max = c->wal.max_bytes != 0 ? c->wal.max_bytes : d->wal_max_bytes;
     *o = (struct flush_options){
         .wal = d->wal,
         .commit = d->commit,
         .store = d->store,
-        .clickhouse = &d->clickhouse,
+        .clickhouse = d->target,
         .cluster = d->log_id,
         .max_open_conns = c->clickhouse.max_open_conns,
         .interval_ms = c->flush.interval_ms,
@@ -123,9 +167,8 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .retry_min_ms = c->flush.retry_min_ms,
         .retry_max_ms = c->flush.retry_max_ms,
         .retain_ms = c->wal.retain_ms,
-        .insert_timeout_ms = c->clickhouse.query_timeout_ms,
         .dlq_enabled = c->dlq.enabled,
-        .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : wal_max / 10,
+        .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : wal_budget(c) / 10,
         .catalog = current_catalog,
         .request_refresh = request_refresh,
         .ctx = d,
@@ -143,33 +186,58 @@ static void log_lines(const char *id, const struct buf *text)
     }
 }
 
+/* Hand the new settings to everybody who works by them. adopted: one reference, taken; target: the
+ * same, or NULL when that did not change. */
+static void adopt(struct daemon *d, const struct config *adopted, struct ch_target *target)
+{
+    (void)pthread_mutex_lock(&d->config_lock);
+    const struct config *old = d->config;
+    d->config = adopted;
+    (void)pthread_mutex_unlock(&d->config_lock);
+    if (adopted->clickhouse.embedded && endpoints_differ(adopted, d->start_config))
+        log_warn("config.changed", "clickhouse.addr, clickhouse.http_port: the embedded engine "
+                                   "keeps its ports (restart needed)");
+    config_unref(old);
+    atomic_fetch_add(&d->api.config_version, 1);
+    if (target != NULL) {
+        ch_target_unref(d->target);
+        d->target = target;
+        /* First of all, so that nobody who works with the new target sees the tables of the old
+         * one's database as its own (discovery_catalog_of_target). */
+        discovery_set_target(d->discovery, target);
+    }
+    struct flush_options fo;
+    flush_options_make(d, adopted, &fo);
+    flush_reload(d->flush, &fo);
+    discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
+    wal_set_budget(d->wal, wal_budget(adopted), adopted->wal.min_free);
+    log_configure(adopted->log_level, adopted->log_format);
+}
+
 static void reload(struct daemon *d)
 {
     struct buf text;
     buf_init(&text, SIZE_MAX);
     notify_send("RELOADING=1");
     const struct config *next = config_load(d->options, &text), *adopted = NULL;
+    struct ch_target *target = NULL;
     if (next != NULL) {
         buf_reset(&text);
         adopted = config_adopt(d->config, next, &text);
+    }
+    if (adopted != NULL && targets_differ(d->config, adopted) &&
+        (target = target_make(d, adopted)) == NULL) {
+        buf_reset(&text);
+        buf_put_str(&text, "out of memory");
+        config_unref(adopted);
+        adopted = NULL;
     }
     if (adopted == NULL) {
         log_lines("config.refused", &text);
         log_warn("config.refused", "the settings in force stay");
     } else {
         log_lines("config.changed", &text);
-        (void)pthread_mutex_lock(&d->config_lock);
-        const struct config *old = d->config;
-        d->config = adopted;
-        (void)pthread_mutex_unlock(&d->config_lock);
-        config_unref(old);
-        atomic_fetch_add(&d->api.config_version, 1);
-        struct flush_options fo;
-        flush_options_make(d, adopted, &fo);
-        flush_reload(d->flush, &fo);
-        discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
-        wal_set_budget(d->wal, wal_budget(adopted), adopted->wal.min_free);
-        log_configure(adopted->log_level, adopted->log_format);
+        adopt(d, adopted, target);
         log_info("config.reloaded", "the new settings are in force");
     }
     config_unref(next);
@@ -200,24 +268,9 @@ static int open_listeners(struct daemon *d, struct err *e)
 static int start_clickhouse(struct daemon *d, struct err *e)
 {
     const struct config *c = d->start_config;
-    uint32_t n =
-        c->clickhouse.addr_count < ENDPOINTS_MAX ? c->clickhouse.addr_count : ENDPOINTS_MAX;
-    for (uint32_t i = 0; i < n; i++) {
-        (void)snprintf(d->endpoints[i].host, sizeof(d->endpoints[i].host), "%s",
-                       c->clickhouse.addr[i].host);
-        d->endpoints[i].port = c->clickhouse.addr[i].port;
-        d->endpoints[i].http_port = c->clickhouse.http_port;
-    }
-    d->clickhouse = (struct ch_options){
-        .endpoints = d->endpoints,
-        .endpoint_count = n,
-        .database = c->clickhouse.database,
-        .username = c->clickhouse.username,
-        .password = c->clickhouse.password,
-        .compress_lz4 = c->clickhouse.compression_lz4,
-        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-        .io_timeout_ms = c->clickhouse.query_timeout_ms,
-    };
+    d->target = target_make(d, c);
+    if (d->target == NULL)
+        return err_set(e, -ENOMEM, "out of memory");
     if (!c->clickhouse.embedded)
         return 0;
     const char *program = getenv("WAVEHOUSED_ENGINE"); /* an uninstalled build */
@@ -225,7 +278,7 @@ static int start_clickhouse(struct daemon *d, struct err *e)
         .program = program != NULL ? program : ENGINE_PATH,
         .library = c->clickhouse.embedded_library,
         .data_dir = c->data_dir,
-        .tcp_port = d->endpoints[0].port,
+        .tcp_port = c->clickhouse.addr[0].port,
         .http_port = c->clickhouse.http_port,
     };
     return engine_child_start(&d->engine, &options, e);
@@ -246,12 +299,11 @@ static int start_log(struct daemon *d, struct err *e)
     struct wal_recovery found = {0};
     (void)snprintf(d->wal_path, sizeof(d->wal_path), "%s/wal", c->data_dir);
     (void)snprintf(d->store_path, sizeof(d->store_path), "%s/store", c->data_dir);
-    d->wal_max_bytes = wal_budget(c);
     struct wal_options options = {
         .path = d->wal_path,
         .segment_size_bytes = c->wal.segment_size,
         .group_bytes_max = c->wal.max_group,
-        .bytes_max = d->wal_max_bytes,
+        .bytes_max = wal_budget(c),
         .free_bytes_min = c->wal.min_free,
     };
     int rc = wal_open(&d->wal, io_posix(), &options, &found, e);
@@ -285,7 +337,7 @@ static int start_log(struct daemon *d, struct err *e)
 static int start_rest(struct daemon *d, struct err *e)
 {
     const struct config *c = d->config;
-    struct discovery_options discovery = {.clickhouse = d->clickhouse,
+    struct discovery_options discovery = {.clickhouse = d->target,
                                           .refresh_interval_ms = c->schema_refresh_ms};
     int rc = discovery_start(&d->discovery, d->store, &discovery, e);
     if (rc != 0)
@@ -405,6 +457,7 @@ static void stop(struct daemon *d)
         store_close(d->store);
     if (d->engine != NULL)
         engine_child_stop(d->engine);
+    ch_target_unref(d->target);
 }
 
 static int prepare_signals(struct daemon *d, struct err *e)

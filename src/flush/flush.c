@@ -103,6 +103,7 @@ static void *flush_main(void *arg)
 static int planner_init(struct planner *p, const struct flush_options *options, struct err *e)
 {
     p->options = *options;
+    (void)ch_target_ref(p->options.clickhouse);
     p->reachable = true;
     p->dlq_dropped = metric_new(METRIC_COUNTER, "wavehouse_dlq_dropped_total",
                                 "Dead letters dropped to stay within dlq.max_bytes", NULL);
@@ -128,6 +129,9 @@ static void planner_fini(struct planner *p)
     if (p->cursor != NULL)
         wal_cursor_close(p->cursor);
     flush_ledger_free(p->ledger);
+    ch_target_unref(p->options.clickhouse);
+    if (p->reload)
+        ch_target_unref(p->next_options.clickhouse);
     buf_fini(&p->dead);
     queue_fini(&p->queue);
     (void)pthread_mutex_destroy(&p->lock);
@@ -135,9 +139,9 @@ static void planner_fini(struct planner *p)
 
 static int start_senders(struct planner *p, struct err *e)
 {
-    uint32_t n = p->options.max_open_conns;
-    n = n < 1 ? 1 : n > FLUSH_SENDERS_MAX ? FLUSH_SENDERS_MAX : n;
-    for (uint32_t i = 0; i < n; i++) {
+    /* All of them, whatever max_open_conns says now: that may change, and one that waits is only a
+     * thread asleep. */
+    for (uint32_t i = 0; i < FLUSH_SENDERS_MAX; i++) {
         struct flush_sender_options o = {.flush = &p->options,
                                          .planner = &p->queue,
                                          .stopping = &p->stop,
@@ -190,7 +194,10 @@ void flush_reload(struct flush *f, const struct flush_options *options)
 {
     CHECK_MAGIC(f, FLUSH_MAGIC);
     (void)pthread_mutex_lock(&f->planner.lock);
+    if (f->planner.reload) /* nobody took the last one */
+        ch_target_unref(f->planner.next_options.clickhouse);
     f->planner.next_options = *options;
+    (void)ch_target_ref(options->clickhouse);
     f->planner.reload = true;
     (void)pthread_mutex_unlock(&f->planner.lock);
     queue_wake(&f->planner.queue);

@@ -13,7 +13,7 @@
 #define WH_FLUSH_FLUSH_H
 
 #include "base/err.h"
-#include "clickhouse/native.h"
+#include "clickhouse/target.h"
 #include "cluster/commit.h"
 #include "schema/schema.h"
 #include "store/store.h"
@@ -29,20 +29,20 @@ struct flush_options {
     struct wal *wal;
     struct commit_log *commit;
     struct store *store;
-    const struct ch_options *clickhouse; /* stays valid until flush_stop; read by every sender */
+    struct ch_target *clickhouse; /* flush takes a reference of its own */
     /* Identity of the log, first part of every token; 1 … 64 bytes of [A-Za-z0-9_.-]. A log that
      * is created anew must get a new one: tokens contain log indexes, and ClickHouse would drop new
      * rows under an old token as repeats. */
     const char *cluster;
-    uint32_t max_open_conns; /* senders = min(this, FLUSH_SENDERS_MAX), at least 1 */
+    uint32_t max_open_conns; /* senders at work at a time: min(this, FLUSH_SENDERS_MAX), ≥ 1 */
     uint64_t interval_ms, max_rows, max_bytes; /* flush.* */
     uint64_t retry_min_ms, retry_max_ms;
-    uint64_t retain_ms;         /* wal.retain, passed on to commit_set_trim */
-    uint64_t insert_timeout_ms; /* for inserts over HTTP */
+    uint64_t retain_ms; /* wal.retain, passed on to commit_set_trim */
     bool dlq_enabled;
     uint64_t dlq_max_bytes;
     /* Both are called from flush threads and must not block for long. catalog gives one reference,
-     * or NULL while no schema is known; request_refresh asks for a discovery soon. */
+     * or NULL while no schema of the target's database is known: rows must not become dead letters
+     * for what another database looks like. request_refresh asks for a discovery soon. */
     struct schema_catalog *(*catalog)(void *ctx);
     void (*request_refresh)(void *ctx);
     void *ctx;
@@ -54,8 +54,10 @@ struct flush_options {
 int flush_start(struct flush **out, const struct flush_options *options,
                 struct err *e) WH_MUST_CHECK;
 
-/* New values for the reloadable settings: interval, rows, bytes, retries, retain, dlq. Any thread.
- */
+/* New values for the reloadable settings: clickhouse, max_open_conns, interval, rows, bytes,
+ * retries, retain, dlq; the others must be those of the start. A running insert ends with the old
+ * ClickHouse target; what did not succeed there comes again, same rows and same token, with the new
+ * one, without waiting for a backoff that the old one earned. Any thread. */
 void flush_reload(struct flush *f, const struct flush_options *options);
 
 /* Stop planning, let running inserts end for up to timeout_ms, store positions. Call before

@@ -55,11 +55,13 @@ struct flush_job {
     bool give_up;  /* schema trouble again is final: dead-letter */
     bool as_data;  /* trouble of our own making again: treat as data error, bisect */
     bool dlq_enabled;
-    bool warn_window; /* check the table's dedup window */
+    bool warn_window;         /* check the table's dedup window */
+    struct ch_target *target; /* a reference of the job's */
     struct flush_sender *sender;
     /* Filled by the sender: */
     enum flush_result result;
-    bool reached; /* a connection to ClickHouse was there */
+    bool reached;   /* a connection to ClickHouse was there */
+    bool no_schema; /* the tables of the database are not known yet */
     enum ch_outcome outcome;
     int32_t code;
     char text[512];

@@ -30,7 +30,8 @@
 #define STORE_BEHIND_MAX \
     100000 /* entries that a restart may read again though nothing else changed */
 #define DEAD_BYTES_MAX \
-    (8 * MIB)               /* dead letters waiting for the store; the log is not read beyond */
+    (8 * MIB) /* dead letters waiting for the store; the log is not read beyond */
+#define SCHEMA_AGAIN_NS  1000000000u
 #define SCHEMA_ATTEMPTS  4  /* then the rows of a dropped table become dead letters */
 #define BUG_ATTEMPTS     4  /* then an answer that we do not understand is bisected */
 #define PARTS_BACKOFF    10 /* × retry_min after TOO_MANY_PARTS: merges take their time */
@@ -352,12 +353,21 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
     job->as_data = t->outcome == CH_BUG && t->attempts >= BUG_ATTEMPTS;
     job->dlq_enabled = p->options.dlq_enabled;
     job->warn_window = !t->window_warned;
+    job->target = ch_target_ref(p->options.clickhouse);
     return 0;
 }
 
+static uint32_t senders_at_work_max(const struct planner *p)
+{
+    uint32_t n = p->options.max_open_conns;
+    return n < 1 ? 1 : n > p->sender_count ? p->sender_count : n;
+}
+
+/* The sender that worked last is taken first, so with fewer at work than there are, the others stay
+ * idle and give their connections back. */
 static void dispatch(struct planner *p, uint64_t now)
 {
-    while (p->ready != NULL && p->idle_count > 0) {
+    while (p->ready != NULL && p->sender_count - p->idle_count < senders_at_work_max(p)) {
         if (!p->reachable && (p->idle_count < p->sender_count || now < p->probe_ns))
             return; /* one probe at a time while ClickHouse is away */
         struct flush_table *t = p->ready;
@@ -410,12 +420,21 @@ static void set_reachable(struct planner *p, bool reachable, const struct flush_
     if (reachable && !p->reachable) {
         log_info("clickhouse.recovered", "after %u attempts", p->down_attempts);
         flush_ledger_hurry(p->ledger);
-    } else if (!reachable && p->reachable) {
+    } else if (!reachable && job->outcome == CH_CONFIG && p->down_outcome != CH_CONFIG) {
+        log_error("clickhouse.refused",
+                  "code=%d: %s; check clickhouse.username and clickhouse.password; events are kept "
+                  "in the log and sent later",
+                  job->code, job->text);
+    } else if (!reachable && p->down_outcome == CH_OK) {
         log_warn("clickhouse.unreachable",
                  "class=%s code=%d: %s; events are kept in the log and sent later",
                  ch_outcome_name(job->outcome), job->code, job->text);
     }
     p->reachable = reachable;
+    if (reachable)
+        p->down_outcome = CH_OK;
+    else if (p->down_outcome != CH_CONFIG)
+        p->down_outcome = job->outcome;
 }
 
 static void count_retry(const struct flush_table *t, const char *reason)
@@ -435,6 +454,8 @@ static uint64_t retry_after(struct planner *p, struct flush_table *t, const stru
     const struct flush_options *o = &p->options;
     if (job->result == FLUSH_RESULT_LOG)
         return PROPOSE_AGAIN_NS;
+    if (job->no_schema) /* discovery has its own backoff; be there when it is through */
+        return SCHEMA_AGAIN_NS;
     t->attempts++;
     if (job->outcome == CH_SCHEMA && job->reached)
         t->schema_attempts++;
@@ -470,7 +491,15 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
 {
     struct flush_table *t = job->owner;
     uint64_t wait = 0;
+    bool outdated = job->target != p->options.clickhouse;
+    ch_target_unref(job->target);
+    job->target = NULL;
     p->idle[p->idle_count++] = job->sender;
+    if (outdated && job->result == FLUSH_RESULT_RETRY) {
+        /* It says nothing about the ClickHouse that is in force now. */
+        flush_ledger_ended(p->ledger, t, now);
+        return;
+    }
     if (job->reached) {
         t->window_warned = true;
         set_reachable(p, true, job);
@@ -691,11 +720,35 @@ static void publish(struct planner *p, uint64_t now)
     flush_ledger_each(p->ledger, show_table, &wall);
 }
 
+static void forgive_table(void *ctx, struct flush_table *t)
+{
+    (void)ctx;
+    t->attempts = 0;
+    t->schema_attempts = 0;
+}
+
+/* Another ClickHouse, or another way in: try at once, and count attempts anew. */
+static void retarget(struct planner *p, struct ch_target *target)
+{
+    ch_target_unref(p->options.clickhouse);
+    p->options.clickhouse = target;
+    p->down_attempts = 0;
+    p->down_outcome = CH_OK;
+    p->probe_ns = 0;
+    flush_ledger_each(p->ledger, forgive_table, NULL);
+    flush_ledger_hurry(p->ledger);
+}
+
 static void take_reload(struct planner *p)
 {
     (void)pthread_mutex_lock(&p->lock);
     if (p->reload) {
         struct flush_options *o = &p->options, *n = &p->next_options;
+        if (n->clickhouse == o->clickhouse)
+            ch_target_unref(n->clickhouse);
+        else
+            retarget(p, n->clickhouse);
+        o->max_open_conns = n->max_open_conns;
         o->interval_ms = n->interval_ms;
         o->max_rows = n->max_rows;
         o->max_bytes = n->max_bytes;

@@ -18,6 +18,7 @@ struct planner {
     uint64_t applied_index;                 /* last entry read */
     bool replayed, stalled, reread, stopping;
     bool reachable;
+    enum ch_outcome down_outcome; /* why not, as last logged; CH_OK: nothing logged */
     uint32_t down_attempts;
     uint64_t probe_ns;
     /* what the store does not have yet */

@@ -40,6 +40,7 @@ struct flush_sender {
     _Atomic bool stop;
     struct flush_job job;
     struct flush_proposal proposal; /* one at a time */
+    struct ch_target *target;       /* that the two clients were made with; NULL: there are none */
     struct ch_native *native;
     struct ch_http *http;
     struct flush_build build;
@@ -355,7 +356,7 @@ static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bo
     buf_put_u8(&settings, 0);
     enum ch_outcome outcome = CH_UNAVAILABLE;
     if (s->http == NULL)
-        s->http = ch_http_new(s->options.flush->clickhouse);
+        s->http = ch_http_new(ch_target_options(s->target));
     if (s->http == NULL || !buf_ok(&sql) || !buf_ok(&settings)) {
         ce->code = 0;
         (void)snprintf(ce->text, sizeof(ce->text), "out of memory");
@@ -363,7 +364,6 @@ static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bo
         struct ch_http_request q = {.sql = buf_slice(&sql),
                                     .body = buf_slice(&s->build.body),
                                     .settings = settings.ptr,
-                                    .timeout_ms = s->options.flush->insert_timeout_ms,
                                     .response_max = 64 * KIB};
         outcome = ch_http_query(s->http, &q, &answer, ce);
     }
@@ -554,11 +554,25 @@ static int unit_run(struct flush_sender *s)
 
 /* ---- jobs ---- */
 
+static void clients_free(struct flush_sender *s)
+{
+    ch_native_free(s->native);
+    ch_http_free(s->http);
+    ch_target_unref(s->target);
+    s->native = NULL;
+    s->http = NULL;
+    s->target = NULL;
+}
+
 static int job_connect(struct flush_sender *s)
 {
     struct ch_error ce = {0};
+    if (s->target != s->job.target) {
+        clients_free(s);
+        s->target = ch_target_ref(s->job.target);
+    }
     if (s->native == NULL)
-        s->native = ch_native_new(s->options.flush->clickhouse);
+        s->native = ch_native_new(ch_target_options(s->target));
     if (s->native == NULL)
         return retry_memory(s);
     enum ch_outcome outcome = ch_native_ping(s->native, &ce);
@@ -604,7 +618,8 @@ static int job_schema(struct flush_sender *s)
                                       .catalog = o->catalog(o->ctx),
                                       .refuse = on_refused,
                                       .ctx = s};
-    if (s->source.catalog == NULL)
+    job->no_schema = s->source.catalog == NULL;
+    if (job->no_schema)
         return retry(s, CH_UNAVAILABLE, 0, "the schema is not known yet");
     s->source.table = schema_catalog_find(s->source.catalog, job->plan.table);
     if (s->source.table != NULL) {
@@ -650,6 +665,7 @@ static void job_run(struct flush_sender *s)
 {
     struct flush_job *job = &s->job;
     job->reached = false;
+    job->no_schema = false;
     job->outcome = CH_OK;
     job->code = 0;
     job->text[0] = '\0';
@@ -670,10 +686,7 @@ static void job_run(struct flush_sender *s)
 static void release(struct flush_sender *s)
 {
     flush_build_fini(&s->build);
-    ch_native_free(s->native);
-    ch_http_free(s->http);
-    s->native = NULL;
-    s->http = NULL;
+    clients_free(s);
 }
 
 static void *sender_main(void *arg)

@@ -142,10 +142,11 @@ static void start_log(struct node *n, const char *dir)
 static void start_flush(struct node *n, const char *cluster)
 {
     struct err e = {0};
+    struct ch_target *target = ch_target_new(&options);
     struct flush_options fo = {.wal = n->w,
                                .commit = n->log,
                                .store = n->store,
-                               .clickhouse = &options,
+                               .clickhouse = target,
                                .cluster = cluster,
                                .max_open_conns = 4,
                                .interval_ms = 50,
@@ -153,7 +154,6 @@ static void start_flush(struct node *n, const char *cluster)
                                .max_bytes = 32 * MIB,
                                .retry_min_ms = 20,
                                .retry_max_ms = 200,
-                               .insert_timeout_ms = 20000,
                                .dlq_enabled = true,
                                .dlq_max_bytes = 64 * MIB,
                                .catalog = get_catalog,
@@ -162,6 +162,7 @@ static void start_flush(struct node *n, const char *cluster)
         printf("Bail out! %s\n", e.text);
         exit(99);
     }
+    ch_target_unref(target);
 }
 
 static void stop(struct node *n)

@@ -60,7 +60,7 @@ struct node {
     struct commit_log *log;
     struct store *store;
     struct flush *flush;
-    struct ch_options ch;
+    struct ch_target *target;
 };
 
 static void on_poison(void *ctx, const struct err *e)
@@ -78,7 +78,7 @@ static struct flush_options flush_options(struct node *n)
     return (struct flush_options){.wal = n->w,
                                   .commit = n->log,
                                   .store = n->store,
-                                  .clickhouse = &n->ch,
+                                  .clickhouse = n->target,
                                   .cluster = "test",
                                   .max_open_conns = 3,
                                   .interval_ms = 20,
@@ -87,7 +87,6 @@ static struct flush_options flush_options(struct node *n)
                                   .retry_min_ms = 4,
                                   .retry_max_ms = 20,
                                   .retain_ms = retain_ms,
-                                  .insert_timeout_ms = 1000,
                                   .dlq_enabled = dlq_enabled,
                                   .dlq_max_bytes = 64 * MIB,
                                   .catalog = get_catalog,
@@ -112,6 +111,8 @@ static void start(struct node *n, const char *dir)
     struct store_options so = {.path = path, .map_bytes = 128 * MIB};
     if (rc == 0)
         rc = store_open(&n->store, &so, &e);
+    n->target = ch_target_new(
+        &(struct ch_options){.database = "db", .username = "default", .password = ""});
     struct flush_options fo = flush_options(n);
     if (rc == 0)
         rc = flush_start(&n->flush, &fo, &e);
@@ -129,6 +130,7 @@ static int stop(struct node *n)
     commit_stop(n->log);
     wal_close(n->w);
     store_close(n->store);
+    ch_target_unref(n->target);
     return 0;
 }
 

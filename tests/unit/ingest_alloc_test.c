@@ -81,7 +81,7 @@ static bool persist_schema(struct store *store, struct err *e)
     buf_init(&text, SIZE_MAX);
     if (c != NULL)
         schema_catalog_save(c, &text);
-    fine = fine && c != NULL && store_blob_put(store, "schema", buf_slice(&text), e) == 0;
+    fine = fine && c != NULL && store_blob_put(store, "schema.default", buf_slice(&text), e) == 0;
     buf_fini(&text);
     schema_catalog_unref(c);
     return fine;
@@ -161,14 +161,14 @@ int main(void)
                              .bytes_max = UINT64_MAX};
     struct commit_options co = {.queue_cap = 1000, .term = 1, .group_bytes_max = 1 << 20};
     struct ch_endpoint nowhere = {.host = "127.0.0.1", .port = 1, .http_port = 1};
-    struct discovery_options dopt = {.clickhouse = {.endpoints = &nowhere,
-                                                    .endpoint_count = 1,
-                                                    .database = "default",
-                                                    .username = "default",
-                                                    .password = "",
-                                                    .connect_timeout_ms = 100,
-                                                    .io_timeout_ms = 100},
-                                     .refresh_interval_ms = 60000};
+    struct ch_target *target = ch_target_new(&(struct ch_options){.endpoints = &nowhere,
+                                                                  .endpoint_count = 1,
+                                                                  .database = "default",
+                                                                  .username = "default",
+                                                                  .password = "",
+                                                                  .connect_timeout_ms = 100,
+                                                                  .io_timeout_ms = 100});
+    struct discovery_options dopt = {.clickhouse = target, .refresh_interval_ms = 60000};
     struct loop *loop = NULL;
     struct api_loop *api = NULL;
     int listen_fd = -1;
@@ -197,6 +197,7 @@ int main(void)
     loop_free(loop);
     (void)close(listen_fd);
     discovery_stop(shared.discovery);
+    ch_target_unref(target);
     commit_stop(shared.log);
     wal_close(shared.wal);
     store_close(shared.store);
