@@ -20,6 +20,7 @@ enum { /* head page */
     H_FOOTER = 64,
     H_CREATED = 72,
     H_DURABLE = 80,
+    H_FORMER = 88,
     H_CRC = 4092
 };
 _Static_assert(H_CRC + 4 == LIMIT_WAL_BLOCK, "the CRC ends the head page");
@@ -130,6 +131,7 @@ void wal_head_put(char *page, struct wal_head *head)
     le64_put(page + H_FOOTER, head->footer_offset);
     le64_put(page + H_CREATED, head->created_ns);
     le64_put(page + H_DURABLE, head->durable_index);
+    le64_put(page + H_FORMER, head->former);
     le32_put(page + H_CRC, crc32c(0, page, H_CRC));
     head->seed = head_seed(head);
 }
@@ -151,6 +153,7 @@ int wal_head_get(const char *page, struct wal_head *out, struct err *e)
     out->footer_offset = le64_get(page + H_FOOTER);
     out->created_ns = le64_get(page + H_CREATED);
     out->durable_index = le64_get(page + H_DURABLE);
+    out->former = le64_get(page + H_FORMER);
     out->seed = head_seed(out);
     if (le32_get(page + H_BLOCK) != LIMIT_WAL_BLOCK ||
         !wal_segment_bytes_valid(out->segment_bytes) ||
@@ -203,6 +206,16 @@ int wal_group_get(const char *base, const struct wal_head *head, uint64_t offset
         out->synced_to > offset || out->length > head->segment_bytes - offset)
         return err_set(e, WH_ECORRUPT, "group head: impossible values");
     return 0;
+}
+
+bool wal_group_claims(const char *base, const struct wal_head *head, uint64_t offset)
+{
+    char p[WAL_GROUP_HEAD_BYTES];
+
+    must(offset + WAL_GROUP_HEAD_BYTES <= head->segment_bytes);
+    memcpy(p, base + offset, sizeof(p));
+    return le32_get(p + G_MAGIC) == GROUP_MAGIC && le64_get(p + G_POSITION) == offset &&
+           le64_get(p + G_NUMBER) == head->number;
 }
 
 void wal_entry_put(char *p, const struct wal_head *head, uint64_t offset, struct wal_entry_head *en)

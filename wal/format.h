@@ -4,7 +4,7 @@
  *
  *   0      4096                                       footer_offset    segment_size
  *   ┌──────┬──────┬───────┬───────┬────┬──── … ───────┬─────────────────┐
- *   │ head │ OPEN │ group │ group │mark│  zeros       │ SEAL (footer)   │
+ *   │ head │ OPEN │ group │ group │mark│ zeros, stale │ SEAL (footer)   │
  *   └──────┴──────┴───────┴───────┴────┴──── … ───────┴─────────────────┘
  *            each padded with zeros to 4 KiB
  *
@@ -59,6 +59,7 @@ struct wal_head {
     uint64_t footer_offset;
     uint64_t created_ns;
     uint64_t durable_index; /* the log reached at least so far when this file was prepared */
+    uint64_t former;        /* number that this file had in its life before; 0: it began as zeros */
     uint32_t seed;          /* not stored: CRC of salt and number, start of every other CRC */
 };
 
@@ -141,6 +142,8 @@ void wal_group_put(char *p, const struct wal_head *head, struct wal_group *g);
 /* The group head at offset, offset + WAL_GROUP_HEAD_BYTES ≤ segment_bytes. */
 int wal_group_get(const char *base, const struct wal_head *head, uint64_t offset,
                   struct wal_group *out, struct err *e) WH_MUST_CHECK;
+/* Says that it is a group of this segment at this place, whatever its checksum says. */
+bool wal_group_claims(const char *base, const struct wal_head *head, uint64_t offset);
 
 /* p: WAL_ENTRY_HEAD_BYTES that will be at offset. Sets en->crc. */
 void wal_entry_put(char *p, const struct wal_head *head, uint64_t offset,

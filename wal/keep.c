@@ -2,7 +2,8 @@
 /* The housekeeper's half: the next segment made ready, old ones deleted, the budget.
  *
  * A segment is made under a temporary name, filled and synced, and only then gets its own name: a
- * file that is called seg-… is complete, so one that is not has been damaged. */
+ * file that is called seg-… is complete, so one that is not has been damaged. A deleted segment's
+ * file is used again where there is one (pool.c). */
 #include "base/log.h"
 #include "base/magic.h"
 #include "io/clock.h"
@@ -55,7 +56,7 @@ undo:
     return rc;
 }
 
-static int sync_names(struct wal *w)
+int wal_sync_names(struct wal *w)
 {
     int rc;
 
@@ -84,13 +85,16 @@ int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out,
         (rc = wal_segment_path(w, number, path)) != 0 ||
         (rc = w->io->random(w->io->ctx, &head.salt, sizeof(head.salt))) != 0)
         return err_set_errno(e, rc, "cannot prepare a segment in %s", w->path);
-    if ((rc = make_file(w, &head, tmp, path, &fd)) != 0)
+    rc = wal_pool_take(w, &head, path, &fd);
+    if (rc == 0 && fd < 0)
+        rc = make_file(w, &head, tmp, path, &fd);
+    if (rc != 0)
         return err_set_errno(e, rc, "cannot prepare %s (%" PRIu64 " bytes)", path,
                              head.segment_bytes);
     seg = wal_segment_new(&head);
     if (seg != NULL)
         seg->sparse = calloc(seg->sparse_cap, sizeof(*seg->sparse));
-    rc = seg == NULL || seg->sparse == NULL ? -ENOMEM : sync_names(w);
+    rc = seg == NULL || seg->sparse == NULL ? -ENOMEM : wal_sync_names(w);
     if (rc != 0) {
         /* The name may or may not be durable; the same number is made again over it. */
         if (seg != NULL)
@@ -145,12 +149,14 @@ int wal_prepare(struct wal *w, struct err *e)
     CHECK_MAGIC(w, WAL_MAGIC);
     must(!w->read_only);
     wal_segments_sweep(w);
+    wal_pool_yield(w);
     wal_lock(&w->lock);
     spare_count = w->spare_count;
     wal_unlock(&w->lock);
     if (spare_count > 0)
         return 0;
-    if ((rc = budget_check(w, e)) != 0)
+    /* A waiting file is counted already. */
+    if (w->pool_count == 0 && (rc = budget_check(w, e)) != 0)
         return rc;
     if ((rc = wal_segs_reserve(w)) != 0)
         return err_set_errno(e, rc, "cannot prepare a segment in %s", w->path);
@@ -165,13 +171,15 @@ int wal_prepare(struct wal *w, struct err *e)
     return 0;
 }
 
-/* The oldest segment if it may go, marked as dying. */
+/* The oldest segment if it may go, marked as dying. The first group of the one behind must be
+ * durable: it says where the log goes on, and until then only the footer here does. */
 static struct wal_segment *trim_pick(struct wal *w, uint64_t index, uint64_t before_ns)
 {
     struct wal_segment *seg = NULL;
 
     wal_lock(&w->lock);
-    if (w->seg_count > 1) {
+    if (w->seg_count > 2 ||
+        (w->seg_count == 2 && wal_durable_index(w) >= w->segs[1]->first_index)) {
         seg = w->segs[0];
         if (seg->refs > 0 || seg->last_index >= index || seg->time_max_ns >= before_ns)
             seg = NULL;
@@ -182,22 +190,48 @@ static struct wal_segment *trim_pick(struct wal *w, uint64_t index, uint64_t bef
     return seg;
 }
 
-static void trim_drop(struct wal *w, struct wal_segment *seg)
+/* Its file is gone, or renamed into the pool. Unmapped here, before anybody writes to it. */
+static void trim_drop(struct wal *w, struct wal_segment *seg, bool pooled)
 {
     wal_lock(&w->map_lock); /* a cursor that just left may still be unmapping it */
     wal_lock(&w->lock);
     must(w->segs[0] == seg);
     w->seg_count--;
     memmove(w->segs, w->segs + 1, w->seg_count * sizeof(struct wal_segment *));
-    w->bytes -= seg->head.segment_bytes;
+    if (pooled)
+        w->pool[w->pool_count++] = seg->head.number;
+    else
+        w->bytes -= seg->head.segment_bytes;
     wal_unlock(&w->lock);
     wal_segment_free(w, seg);
     wal_unlock(&w->map_lock);
 }
 
-int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted, struct err *e)
+/* A segment that is marked as dying leaves the log. */
+static int trim_one(struct wal *w, struct wal_segment *seg, struct err *e)
 {
+    bool pooled = wal_pool_wants(w, seg->head.segment_bytes);
     char path[WAL_PATH_CAP];
+    int rc = wal_segment_path(w, seg->head.number, path);
+
+    if (rc == 0)
+        rc = pooled ? wal_pool_put(w, path, seg->head.number) : w->io->unlink(w->io->ctx, path);
+    if (rc != 0 && rc != -ENOENT) {
+        wal_lock(&w->lock);
+        seg->dying = false;
+        wal_unlock(&w->lock);
+        return err_set_errno(e, rc, "cannot delete %s; it stays in the log", path);
+    }
+    w->dir_dirty = true;
+    log_info("wal.trimmed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64, seg->head.number,
+             seg->first_index, seg->last_index);
+    trim_drop(w, seg, pooled && rc == 0);
+    return 0;
+}
+
+static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reuse,
+                uint64_t *deleted, struct err *e)
+{
     struct wal_segment *seg;
     int rc;
 
@@ -205,25 +239,27 @@ int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *delete
     must(!w->read_only);
     *deleted = 0;
     wal_segments_sweep(w);
-    /* A hole is how recovery knows a missing segment, and a crash may undo unlinks in any order:
-     * each must be durable before the next. */
-    while ((rc = sync_names(w)) == 0 && (seg = trim_pick(w, index, before_ns)) != NULL) {
-        rc = wal_segment_path(w, seg->head.number, path);
-        if (rc == 0)
-            rc = w->io->unlink(w->io->ctx, path);
-        if (rc != 0 && rc != -ENOENT) {
-            wal_lock(&w->lock);
-            seg->dying = false;
-            wal_unlock(&w->lock);
-            return err_set_errno(e, rc, "cannot delete %s; it stays in the log", path);
-        }
-        w->dir_dirty = true;
-        log_info("wal.trimmed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
-                 seg->head.number, seg->first_index, seg->last_index);
-        trim_drop(w, seg);
+    /* A hole is how recovery knows a missing segment, and a crash may undo unlinks and renames in
+     * any order: each must be durable before the next. */
+    while ((rc = wal_sync_names(w)) == 0 &&
+           (!for_reuse || (w->pool_count < WAL_POOL_MAX && *deleted < WAL_POOL_MAX)) &&
+           (seg = trim_pick(w, index, before_ns)) != NULL) {
+        if ((rc = trim_one(w, seg, e)) != 0)
+            return rc;
         ++*deleted;
     }
     return rc == 0 ? 0 : err_set_errno(e, rc, "cannot sync the folder %s", w->path);
+}
+
+int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted, struct err *e)
+{
+    return trim(w, index, before_ns, false, deleted, e);
+}
+
+int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
+                       struct err *e)
+{
+    return trim(w, index, before_ns, true, deleted, e);
 }
 
 void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min)
@@ -240,7 +276,7 @@ void wal_stats_get(struct wal *w, struct wal_stats *out)
     CHECK_MAGIC(w, WAL_MAGIC);
     wal_lock(&w->lock);
     *out = (struct wal_stats){.first_index = w->segs[0]->first_index,
-                              .segments = w->seg_count + w->spare_count,
+                              .segments = w->seg_count + w->spare_count + w->pool_count,
                               .bytes = w->bytes,
                               .budget_bytes = w->bytes_max};
     if (w->segs[0]->dying && w->seg_count > 1)

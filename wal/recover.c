@@ -43,11 +43,13 @@ struct recovery {
 static int collect(void *arg, const char *name)
 {
     struct recovery *r = arg;
-    char again[WAL_NAME_CAP];
+    char again[WAL_NAME_CAP], path[WAL_PATH_CAP];
     uint64_t number;
 
     if (strcmp(name, WAL_TMP_NAME) == 0)
         r->tmp_seen = true;
+    if (wal_pool_name(name) && !r->w->read_only && wal_path(r->w, name, path) == 0)
+        (void)r->w->io->unlink(r->w->io->ctx, path); /* trimmed already; else the next time */
     if (sscanf(name, "seg-%20" SCNu64 ".wal", &number) != 1 ||
         snprintf(again, sizeof(again), WAL_NAME_FMT, number) < 0 || strcmp(again, name) != 0)
         return 0;

@@ -144,6 +144,22 @@ bool wal_is_zero(const char *p, size_t n)
     return true;
 }
 
+/* The end of what a block says of this segment's life; at when it says nothing.
+ *
+ * A file that began as zeros was written by this life wherever it is not zero. A reused one is full
+ * of blocks of other lives; there only a group head with this segment's number speaks. (A group
+ * whose head never arrived is not seen then. It needs not be: without that head nothing can make
+ * its other blocks part of the log.) */
+static uint64_t life_end(const char *base, const struct wal_head *head, uint64_t at, bool valid,
+                         const struct wal_group *g)
+{
+    if (head->former == 0)
+        return wal_is_zero(base + at, WAL_BLOCK_BYTES) ? at : at + WAL_BLOCK_BYTES;
+    if (valid)
+        return wal_block_align(at + g->length);
+    return wal_group_claims(base, head, at) ? at + WAL_BLOCK_BYTES : at;
+}
+
 void wal_scan_tail(const char *base, const struct wal_head *head, uint64_t offset,
                    struct wal_tail_report *out)
 {
@@ -151,13 +167,16 @@ void wal_scan_tail(const char *base, const struct wal_head *head, uint64_t offse
 
     *out = (struct wal_tail_report){.tail = WAL_TAIL_CLEAN, .dirty_end = offset};
     for (uint64_t at = offset; at < head->segment_bytes; at += WAL_BLOCK_BYTES) {
-        if (wal_is_zero(base + at, WAL_BLOCK_BYTES))
+        bool valid = wal_group_get(base, head, at, &g, NULL) == 0;
+        uint64_t end = life_end(base, head, at, valid, &g);
+
+        if (end == at)
             continue;
-        out->dirty_end = at + WAL_BLOCK_BYTES;
+        if (end > out->dirty_end)
+            out->dirty_end = end;
         if (out->tail == WAL_TAIL_CLEAN)
             out->tail = WAL_TAIL_TORN;
-        if (out->tail == WAL_TAIL_TORN && wal_group_get(base, head, at, &g, NULL) == 0 &&
-            g.synced_to > offset) {
+        if (out->tail == WAL_TAIL_TORN && valid && g.synced_to > offset) {
             out->tail = WAL_TAIL_ROT;
             out->evidence_offset = at;
             out->evidence_synced_to = g.synced_to;

@@ -25,14 +25,14 @@ struct wal_scan {
 
 /* What lies at and after an offset at which no valid group is. */
 enum wal_tail {
-    WAL_TAIL_CLEAN, /* zeros to the end of the segment */
+    WAL_TAIL_CLEAN, /* nothing of this segment: zeros, or what is left of the file's former life */
     WAL_TAIL_TORN,  /* bytes that were never known to be durable */
     WAL_TAIL_ROT    /* a later group says that this place had been durable */
 };
 
 struct wal_tail_report {
     enum wal_tail tail;
-    uint64_t dirty_end;       /* end of the last block that is not zero; offset when clean */
+    uint64_t dirty_end;       /* end of what is torn; offset when clean */
     uint64_t evidence_offset; /* WAL_TAIL_ROT: the later group */
     uint64_t evidence_synced_to;
 };

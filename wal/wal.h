@@ -3,7 +3,8 @@
  *
  *   writer thread   wal_append … wal_append, wal_sync  one pwritev and one fdatasync per group
  *   readers         wal_cursor_next                    from the mapping, up to the commit mark
- *   housekeeping    wal_prepare, wal_trim              next segment ready before it is needed
+ *   housekeeping    wal_prepare, wal_trim              next segment ready before it is needed, if
+ *                                                      possible in the file of a trimmed one
  *
  * Words: an appended entry is *accepted*; after wal_sync it is *durable* on this disk; whoever owns
  * consensus calls wal_commit and it is *committed*. Cursors see committed entries only.
@@ -69,7 +70,7 @@ struct wal_options {
 struct wal_recovery { /* what wal_open found, for the log line and for tests */
     uint64_t first_index, last_index, last_term;
     uint64_t segments, bytes;
-    uint64_t torn_bytes; /* cut from the tail */
+    uint64_t torn_bytes; /* cut from the tail; what can be told from an earlier life of the file */
     uint64_t hard_term, hard_vote;
     uint64_t duration_us;
     bool created;
@@ -77,7 +78,7 @@ struct wal_recovery { /* what wal_open found, for the log line and for tests */
 
 struct wal_stats {
     uint64_t first_index, last_index, durable_index, commit_index;
-    uint64_t segments, bytes; /* on disk, prepared ones included */
+    uint64_t segments, bytes; /* on disk, prepared ones and files kept for reuse included */
     uint64_t free_bytes;      /* room left in the open and prepared segments */
     uint64_t budget_bytes;    /* bytes_max */
 };
@@ -116,8 +117,9 @@ void wal_stats_get(struct wal *w, struct wal_stats *out);
 /* True when n more payload bytes find room without another prepared segment. Any thread. */
 bool wal_has_room(const struct wal *w, uint64_t n);
 
-/* Housekeeping thread. Make the next segment ready if none is (allocates, zero-fills, syncs:
- * blocks for long). 0 also when nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again.
+/* Housekeeping thread. Make the next segment ready if none is (blocks: a new head page and two
+ * syncs on the file of a trimmed segment; without one it allocates and zero-fills, which takes
+ * long). 0 also when nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again.
  */
 int wal_prepare(struct wal *w, struct err *e) WH_MUST_CHECK;
 /* Housekeeping thread. Delete sealed segments all of whose entries are below index and whose newest
@@ -125,6 +127,10 @@ int wal_prepare(struct wal *w, struct err *e) WH_MUST_CHECK;
  * many went through *deleted. */
 int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
              struct err *e) WH_MUST_CHECK;
+/* The same, oldest first, but at most two a call and only while fewer than two files wait to be
+ * used again: what wal_prepare needs next, and no more. Cheap when nothing can go. */
+int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
+                       struct err *e) WH_MUST_CHECK;
 void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min);
 
 /* A cursor pins the segment that it reads. Any thread, one thread at a time. from_index 0 means the

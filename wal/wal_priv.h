@@ -25,6 +25,9 @@
 #define WAL_NAME_CAP            32
 #define WAL_TMP_NAME            "prepare.tmp"
 #define WAL_LOCK_NAME           "lock"
+/* A trimmed segment that waits for its next life, under its former number. */
+#define WAL_POOL_FMT "reuse-%020" PRIu64 ".tmp"
+#define WAL_POOL_MAX 2
 /* Prepared segments at a time: one from wal_prepare, one more after a crash during a switch. */
 #define WAL_SPARE_MAX 4
 
@@ -99,8 +102,10 @@ struct wal {
     size_t seg_count, seg_cap;
     struct wal_segment *spare[WAL_SPARE_MAX]; /* lock */
     size_t spare_count;
-    uint64_t next_number; /* housekeeping: of the next segment to prepare */
-    uint64_t bytes;       /* lock: all segment files */
+    uint64_t next_number;        /* housekeeping: of the next segment to prepare */
+    uint64_t pool[WAL_POOL_MAX]; /* lock; changed by housekeeping: former numbers */
+    size_t pool_count;           /* same */
+    uint64_t bytes;              /* lock: all segment files, those of the pool included */
     uint64_t bytes_max, free_bytes_min;
     bool dir_dirty;   /* housekeeping: a name changed and the folder is not synced */
     unsigned cursors; /* lock */
@@ -141,6 +146,22 @@ void wal_note_entry(struct wal *w, const struct wal_entry_head *en, struct slice
 uint64_t wal_spare_room(const struct wal_segment *seg);
 /* Make, fill and sync the file of segment number; the name is durable when it returns 0. */
 int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out, struct err *e);
+
+/* Names changed so far become durable. Housekeeping. */
+int wal_sync_names(struct wal *w);
+
+/* pool.c; housekeeping */
+bool wal_pool_name(const char *name);
+/* Room for one more file of this size, within the budget. */
+bool wal_pool_wants(struct wal *w, uint64_t segment_bytes);
+/* Rename a segment's file out of the log; it counts as trimmed once the folder is synced. The
+ * caller enters its number into pool when nobody has it mapped any more. */
+int wal_pool_put(struct wal *w, const char *path, uint64_t number);
+/* Give a waiting file its new head, durable, and then the name path. 0 and *fd; *fd is -1 when none
+ * waits. */
+int wal_pool_take(struct wal *w, struct wal_head *head, const char *path, int *fd);
+/* Delete waiting files while the budget or the free space is not kept. */
+void wal_pool_yield(struct wal *w);
 
 /* open.c */
 /* The writer's memory, for segments of at most this size: it never allocates later. */

@@ -29,7 +29,7 @@
 #define HOUSEKEEPING_MS     200 /* how soon a used-up spare segment is replaced */
 #define HOUSEKEEPING_BAD_MS 1000
 #define TRIM_EVERY_MS       1000
-#define EARLY_TRIM_STEPS    16
+#define REUSE_GRACE_MS      10000 /* what may be deleted waits so long to be used again instead */
 #define ROOM_WAIT_NS        (UINT64_C(5) * 1000000000)
 #define ROOM_POLL_MS        1
 #define IDLE_SYNC_MS        1000 /* quiet for this long: the log gets a sync mark */
@@ -228,28 +228,30 @@ static void *log_main(void *arg)
     return NULL;
 }
 
-static void trim(struct commit_log *c, uint64_t keep_ns)
+typedef int (*trim_fn)(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
+                       struct err *e);
+
+/* Returns how many segments left the log. */
+static uint64_t trim(struct commit_log *c, trim_fn fn, uint64_t keep_ns)
 {
     struct err e = {0};
     uint64_t deleted = 0, now = io_realtime_ns();
-    int rc = wal_trim(c->w, atomic_load(&c->trim_index), now > keep_ns ? now - keep_ns : 0,
-                      &deleted, &e);
+    int rc = fn(c->w, atomic_load(&c->trim_index), now > keep_ns ? now - keep_ns : 0, &deleted, &e);
     if (rc != 0)
         log_warn("wal.trim_failed", "%s; the next attempt is in a second", e.text);
     else if (deleted > 0)
         log_debug("wal.trimmed", "segments=%" PRIu64, deleted);
+    return rc == 0 ? deleted : 0;
 }
 
-/* Make the spare segment. When there is no room, give up flushed segments before their time, oldest
- * first, until there is. */
+/* Make the spare segment, where possible from the file of one that may go. When there is no room,
+ * give up flushed segments before their time, oldest first, and no more than it takes. */
 static int prepare(struct commit_log *c, struct err *e)
 {
-    uint64_t retain = atomic_load(&c->retain_ns);
+    (void)trim(c, wal_trim_for_reuse, atomic_load(&c->retain_ns));
     int rc = wal_prepare(c->w, e);
-    for (unsigned step = 1; (rc == WH_EFULL || rc == -ENOSPC) && step <= EARLY_TRIM_STEPS; step++) {
-        trim(c, retain - retain / EARLY_TRIM_STEPS * step);
+    while ((rc == WH_EFULL || rc == -ENOSPC) && trim(c, wal_trim_for_reuse, 0) > 0)
         rc = wal_prepare(c->w, e);
-    }
     return rc;
 }
 
@@ -278,7 +280,8 @@ static void *housekeeping_main(void *arg)
         report_room(c, rc, &e);
         uint64_t now = io_monotonic_ns();
         if (now - trimmed_ns > TRIM_EVERY_MS * UINT64_C(1000000)) {
-            trim(c, atomic_load(&c->retain_ns));
+            (void)trim(c, wal_trim,
+                       atomic_load(&c->retain_ns) + REUSE_GRACE_MS * UINT64_C(1000000));
             trimmed_ns = now;
             struct wal_stats s;
             wal_stats_get(c->w, &s);

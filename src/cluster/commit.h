@@ -62,7 +62,8 @@ int commit_subscribe(struct commit_log *c, struct queue *wake) WH_MUST_CHECK;
 
 /* Everything below index may be deleted once it is also older than retain_ns (wall clock age); when
  * the byte budget or the disk is full, sooner: room for new events is worth more than the replay
- * window. Any thread. */
+ * window. It may stay some seconds longer, so that its file can become the next segment. Any
+ * thread. */
 void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns);
 
 /* True when new events can be taken: a segment with room is ready. cause (static text) otherwise.

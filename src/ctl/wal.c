@@ -56,7 +56,8 @@ struct walk {
     bool prev_valid;
     uint64_t prev_number, prev_next_index, prev_end;
     uint32_t prev_crc;
-    uint8_t cluster_id[16];
+    uint8_t cluster_id[16]; /* of the first segment with a good head */
+    bool cluster_known;
     uint64_t total_entries;
 };
 
@@ -359,7 +360,7 @@ static bool check_head(struct walk *wk, int fd, uint64_t number)
     else if (wk->head.number != number)
         damage(wk, 0, WAL_HEAD_BYTES - 1, "foreign: the head says segment %" PRIu64,
                wk->head.number);
-    else if (number != wk->numbers[0] &&
+    else if (wk->cluster_known &&
              memcmp(wk->head.cluster_id, wk->cluster_id, sizeof(wk->cluster_id)) != 0)
         damage(wk, 0, WAL_HEAD_BYTES - 1, "foreign: it belongs to another log");
     else if (size != wk->head.segment_bytes)
@@ -369,8 +370,29 @@ static bool check_head(struct walk *wk, int fd, uint64_t number)
     return false;
 }
 
+/* The daemon trimmed the segment while it was read: its file may have been used again under our
+ * eyes. It has another name by then. */
+static bool forgive_trimmed(struct walk *wk, unsigned damages_before)
+{
+    int fd;
+
+    if (wk->damages == damages_before)
+        return false;
+    fd = wk->io->open(wk->io->ctx, wk->path, IO_READ);
+    if (fd >= 0)
+        (void)wk->io->close(wk->io->ctx, fd); /* only looked for */
+    if (fd != -ENOENT)
+        return false;
+    (void)fprintf(wk->o->command == VERIFY ? stdout : stderr,
+                  "%s: note: deleted by the daemon while it was read, no damage\n", wk->path);
+    wk->damages = damages_before;
+    wk->damaged = wk->doubt = wk->opened = false;
+    return true;
+}
+
 static int walk_segment(struct walk *wk, uint64_t number)
 {
+    unsigned damages_before = wk->damages;
     _Atomic uint32_t faults = 0;
     const void *base;
     bool good;
@@ -394,8 +416,8 @@ static int walk_segment(struct walk *wk, uint64_t number)
         return CTL_SYSTEM;
     }
     if (good) {
-        if (number == wk->numbers[0])
-            memcpy(wk->cluster_id, wk->head.cluster_id, sizeof(wk->cluster_id));
+        memcpy(wk->cluster_id, wk->head.cluster_id, sizeof(wk->cluster_id));
+        wk->cluster_known = true;
         wal_scan_init(&wk->scan, base, &wk->head);
         walk_groups(wk);
         if (atomic_load(&faults) > 0)
@@ -403,6 +425,10 @@ static int walk_segment(struct walk *wk, uint64_t number)
         wk->io->unmap(wk->io->ctx, base, (size_t)wk->head.segment_bytes);
     }
     wk->total_entries += wk->entries;
+    if (forgive_trimmed(wk, damages_before)) {
+        wk->prev_valid = false;
+        return CTL_OK;
+    }
     wk->prev_valid = good && wk->opened && !wk->damaged;
     wk->prev_number = number;
     wk->prev_next_index = wk->scan.next_index;

@@ -38,6 +38,21 @@ mutant 'acknowledged before the sync' writer \
     's/int rc = w->io->fdatasync(w->io->ctx, w->active->fd);/int rc = 0;/' wal_crash_test
 mutant 'folder not synced after rename and unlink' keep \
     's/rc = w->io->sync_dir(w->io->ctx, w->path);/rc = 0;/' wal_crash_test
+mutant 'a used file gets its name before its head is durable' pool \
+    's/return io->fsync(io->ctx, fd);/return 0;/' wal_crash_test
+mutant 'a used file is written while its old name may come back' keep \
+    '/^static int trim_one/,/^}/s/w->dir_dirty = true;/w->dir_dirty = !pooled;/' wal_crash_test
+mutant 'the same after a failed folder sync' pool 's/(rc = wal_sync_names(w)) != 0/0/' wal_fault_test
+mutant 'a used file keeps its old head, number and salt' pool \
+    's/(rc = io->pwritev(io->ctx, fd, &iov, 1, 0)) != 0/0/' wal_crash_test
+mutant 'groups of the former life are believed' format \
+    's/out->crc != placed_crc(head, offset, p, G_CRC)/0/; s/le64_get(p + G_NUMBER) != head->number ||//' \
+    wal_damage_test
+mutant 'what the former life left is taken for torn' scan 's/if (head->former == 0)/if (1)/' wal_damage_test
+mutant 'what is torn in a used file stays' scan 's/return wal_block_align(at + g->length);/return at;/' wal_damage_test
+mutant 'files that wait for reuse go over the budget' pool 's/return true;/return false;/' wal_fault_test
+mutant 'trimmed before the next segment has begun' keep \
+    's/wal_durable_index(w) >= w->segs\[1\]->first_index/true/' wal_fault_test
 mutant 'prepared segment not synced before its name' keep \
     's/(rc = io->fsync(io->ctx, \*fd)) != 0/0/' wal_crash_test
 mutant 'rot is cut' scan 's/out->tail = WAL_TAIL_ROT;/out->tail = WAL_TAIL_TORN;/' wal_damage_test

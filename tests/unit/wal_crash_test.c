@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exhaustive crash points (durability-testing: every system call × what the crash left).
  *
- * A fixed script appends, syncs, rotates, prepares and trims on the fake disk; it makes N calls
- * that change the disk. For each n ≤ N power fails at call n, the crash keeps nothing, everything,
- * a prefix, or a random subset of what was pending; then: recover, compare with what was
- * acknowledged, append again, crash again, recover again. A second pass crashes inside each of
- * those recoveries. */
+ * A fixed script appends, syncs, rotates, prepares and trims on the fake disk, so that files are
+ * used again up to three times; it makes N calls that change the disk. For each n ≤ N power fails
+ * at call n, the crash keeps nothing, everything, a prefix, or a random subset of what was pending;
+ * then: recover, compare with what was acknowledged, append again, crash again, recover again. A
+ * second pass crashes inside each of those recoveries. */
 #include "tests/lib/fakedisk.h"
 #include "tests/lib/slow.h"
 #include "tests/lib/tap.h"
+#include "wal/format.h"
 #include "wal/wal.h"
 
 #include "base/le.h"
@@ -20,7 +21,7 @@
 #include <stdlib.h>
 
 #define SEG_BYTES   (64 * KIB)
-#define SCRIPT_LEN  44
+#define SCRIPT_LEN  96
 #define INDEX_MAX   128
 #define RANDOM_RUNS (TEST_SLOW ? 4 : 16)
 
@@ -32,7 +33,8 @@ struct model {
 };
 
 static struct wal_options options = {.path = "w", .segment_size_bytes = SEG_BYTES};
-static uint64_t runs, sometimes_torn, sometimes_lost_tail, sometimes_refused_open;
+static uint64_t runs, sometimes_torn, sometimes_lost_tail, sometimes_refused_open, sometimes_reused,
+    sometimes_torn_reused;
 static int failures;
 
 static uint64_t payload_len(uint64_t index)
@@ -110,9 +112,10 @@ static void script_run(const struct io *io, struct model *m)
             if (wal_trim(w, 12, UINT64_MAX, &deleted, &e) != 0)
                 break;
         }
-        if (i == 40) {
-            m->trimmed = 28;
-            if (wal_trim(w, 28, UINT64_MAX, &deleted, &e) != 0)
+        if (i >= 40 && i % 6 == 4) { /* three or four segments stay; their files go round */
+            m->trimmed = i - 12;
+            if (i % 12 == 4 ? wal_trim(w, i - 12, UINT64_MAX, &deleted, &e)
+                            : wal_trim_for_reuse(w, i - 12, UINT64_MAX, &deleted, &e))
                 break;
         }
     }
@@ -163,6 +166,22 @@ static bool check(struct wal *w, const struct model *m)
     return next == st.last_index + 1 || fail("entries end at", next, st.last_index);
 }
 
+/* How many segments of the log are in files that were used before. */
+static uint64_t reused(struct fakedisk *d)
+{
+    struct fakedisk_file f;
+    struct wal_head head;
+    char path[64];
+    uint64_t n = 0;
+
+    for (uint64_t i = 1; i < 64; i++) {
+        (void)snprintf(path, sizeof(path), "w/seg-%020" PRIu64 ".wal", i);
+        n += fakedisk_file(d, path, &f) && wal_head_get(f.view, &head, NULL) == 0 &&
+             head.former != 0;
+    }
+    return n;
+}
+
 /* Recover; what is seen from now on must never go away again. */
 static struct wal *recover(const struct io *io, struct model *m)
 {
@@ -176,6 +195,7 @@ static struct wal *recover(const struct io *io, struct model *m)
         return NULL;
     }
     sometimes_torn += rep.torn_bytes > 0;
+    sometimes_torn_reused += rep.torn_bytes > 0 && reused(io->ctx) > 1;
     if (!check(w, m)) {
         wal_close(w);
         return NULL;
@@ -189,7 +209,8 @@ static bool aftermath(struct fakedisk *d, struct model *m, enum fakedisk_crash s
 {
     const struct io *io = fakedisk_io(d);
     struct wal *w = recover(io, m);
-    uint64_t last;
+    uint64_t last, deleted;
+    struct err e;
 
     if (w == NULL)
         return false;
@@ -204,14 +225,19 @@ static bool aftermath(struct fakedisk *d, struct model *m, enum fakedisk_crash s
         wal_close(w);
         return fail("recovery lost / had", m->acked, last);
     }
-    for (uint64_t i = last + 1; i <= last + 6; i++)
-        if (append(w, m, i, 2) != 0 || (i != last + 6 && sync_all(w, m, i) != 0)) {
+    if (wal_trim(w, m->trimmed, UINT64_MAX, &deleted, &e) != 0) {
+        wal_close(w);
+        return fail("trim after recovery", last, 0);
+    }
+    for (uint64_t i = last + 1; i <= last + 14; i++)
+        if (append(w, m, i, 2) != 0 || (i != last + 14 && sync_all(w, m, i) != 0)) {
             wal_close(w);
             return fail("append after recovery", i, last);
         }
     fakedisk_stop_at(d, 1);
     wal_close(w);
     fakedisk_restart(d, second);
+    sometimes_reused += reused(d) > 1;
     if ((w = recover(io, m)) == NULL)
         return false;
     wal_close(w);
@@ -293,6 +319,7 @@ static uint64_t script_calls(struct model *m)
     *m = (struct model){0};
     script_run(fakedisk_io(d), m);
     n = fakedisk_calls(d);
+    ok(reused(d) >= 3, "at its end %" PRIu64 " files are used again", reused(d));
     fakedisk_free(d);
     return n;
 }
@@ -360,10 +387,12 @@ int main(void)
         bad += (uint64_t)!failed_write(n, false) + (uint64_t)!failed_write(n, true);
     is_u64(bad, 0, "a failed write, nothing or half of it done");
 
-    ok(sometimes_torn > 20 && sometimes_lost_tail > 20 && sometimes_refused_open > 20,
-       "the rare cases did happen: %" PRIu64 " torn tails, %" PRIu64 " lost tails, %" PRIu64
-       " crashes in recovery",
-       sometimes_torn, sometimes_lost_tail, sometimes_refused_open);
+    ok(sometimes_torn > 20 && sometimes_lost_tail > 20 && sometimes_refused_open > 20 &&
+           sometimes_torn_reused > 20 && sometimes_reused > runs / 3,
+       "the rare cases did happen: %" PRIu64 " torn tails (%" PRIu64 " with reused files), %" PRIu64
+       " lost tails, %" PRIu64 " crashes in recovery, %" PRIu64 " with reused files",
+       sometimes_torn, sometimes_torn_reused, sometimes_lost_tail, sometimes_refused_open,
+       sometimes_reused);
     ok(true, "%" PRIu64 " crash runs, %" PRIu64 " ms", runs,
        (io_monotonic_ns() - start_ns) / 1000000);
     return tap_done();

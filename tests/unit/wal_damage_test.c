@@ -58,6 +58,19 @@ static bool payload_right(const struct wal_view *v)
     return true;
 }
 
+/* Logs whose files have been used before. */
+static bool reuse;
+
+/* Let the oldest entries go, so that the next segments are made of their files. */
+static bool trim_some(struct wal *w, uint64_t index)
+{
+    uint64_t deleted;
+    struct err e;
+
+    return !reuse || index % 9 != 0 || index < 40 ||
+           wal_trim_for_reuse(w, index - 30, UINT64_MAX, &deleted, &e) == 0;
+}
+
 /* A durable log of entries first … last, synced every third; marked: closed in good order. */
 static struct fakedisk *make_log(uint64_t last, bool marked)
 {
@@ -67,7 +80,7 @@ static struct fakedisk *make_log(uint64_t last, bool marked)
     bool fine = wal_open(&w, fakedisk_io(d), &options, NULL, &e) == 0;
 
     for (uint64_t i = 1; fine && i <= last; i++)
-        fine = append(w, i) == 0 && (i % 3 != 0 || wal_sync(w, &e) == 0);
+        fine = append(w, i) == 0 && (i % 3 != 0 || wal_sync(w, &e) == 0) && trim_some(w, i);
     if (marked)
         fine = fine && wal_sync(w, &e) == 0;
     if (!fine)
@@ -94,15 +107,17 @@ static enum outcome read_log(struct fakedisk *d, uint64_t last, uint64_t *got, s
     struct wal_cursor *c;
     struct wal_view v;
     struct wal *w;
-    uint64_t next = 1;
+    struct wal_recovery rep;
+    uint64_t next;
     int rc;
 
     *got = 0;
-    if ((rc = wal_open(&w, fakedisk_io(d), &options, NULL, e)) != 0)
+    if ((rc = wal_open(&w, fakedisk_io(d), &options, &rep, e)) != 0)
         return rc == WH_ECORRUPT || rc == WH_EUNSUPPORTED ? REFUSED : WRONG;
     wal_commit(w, wal_durable_index(w));
     *got = wal_durable_index(w);
-    if (wal_cursor_open(&c, w, 1, e) != 0) {
+    next = rep.first_index;
+    if ((!reuse && next != 1) || wal_cursor_open(&c, w, next, e) != 0) {
         fakedisk_stop_at(d, 1);
         wal_close(w);
         return WRONG;
@@ -123,7 +138,8 @@ static enum outcome read_log(struct fakedisk *d, uint64_t last, uint64_t *got, s
 
 static void copy_log(struct fakedisk *from, struct fakedisk *to, unsigned segments)
 {
-    static const char *const names[] = {SEG(1), SEG(2), SEG(3), SEG(4), SEG(5)};
+    static const char *const names[] = {SEG(1), SEG(2), SEG(3), SEG(4), SEG(5),
+                                        SEG(6), SEG(7), SEG(8), SEG(9)};
     struct fakedisk_file src, dst;
 
     for (unsigned i = 0; i < segments; i++)
@@ -382,6 +398,178 @@ static void test_read_error(void)
     fakedisk_free(d);
 }
 
+/* --- files used again ------------------------------------------------------------------------ */
+
+#define REUSE_LAST 120
+
+static const char *name_of(uint64_t number)
+{
+    static char name[64];
+
+    (void)snprintf(name, sizeof(name), "w/seg-%020" PRIu64 ".wal", number);
+    return name;
+}
+
+/* Number of the newest segment, which is the active one; *head is its head. */
+static uint64_t newest(struct fakedisk *d, struct wal_head *head)
+{
+    struct fakedisk_file f;
+    uint64_t number = 9;
+
+    while (number > 0 &&
+           !(fakedisk_file(d, name_of(number), &f) && wal_head_get(f.image, head, NULL) == 0))
+        number--;
+    return number;
+}
+
+static void test_reused_flips(void)
+{
+    struct fakedisk *d = make_log(REUSE_LAST, true);
+    struct wal_head head = {0};
+    char active[64], sealed[64];
+    uint64_t number = newest(d, &head);
+
+    (void)snprintf(active, sizeof(active), "%s", name_of(number));
+    (void)snprintf(sealed, sizeof(sealed), "%s", name_of(number - 1));
+    ok(number >= 5 && head.former > 0, "segment %" PRIu64 " is in the file of %" PRIu64, number,
+       head.former);
+    fakedisk_free(d);
+    flip_all(sealed, 9, REUSE_LAST, SEG_BYTES, "sealed segment in a used file");
+    flip_all(active, 9, REUSE_LAST, SEG_BYTES, "active segment with a sync mark in a used file");
+}
+
+/* What the file of segment number held at the end of its life there. */
+static void former_life(uint64_t number, char *out)
+{
+    bool found = false;
+
+    for (uint64_t last = 30; !found && last < REUSE_LAST; last += 6) {
+        struct fakedisk *d = make_log(last, true);
+        struct fakedisk_file f;
+
+        found = fakedisk_file(d, name_of(number + 1), &f) && fakedisk_file(d, name_of(number), &f);
+        if (found)
+            memcpy(out, f.image, SEG_BYTES);
+        fakedisk_free(d);
+    }
+    ok(found, "the former life of the file");
+}
+
+/* Blocks [from, to) of the newest segment are as they were in the former life. */
+static enum outcome overlay(const char *old, uint64_t from, uint64_t to, bool prepared,
+                            struct err *e)
+{
+    struct fakedisk *d = make_log(REUSE_LAST, true);
+    struct fakedisk_file f;
+    struct wal_head head;
+    uint64_t got, number = newest(d, &head);
+    enum outcome out;
+    struct wal *w;
+
+    if (prepared) {
+        if (wal_open(&w, fakedisk_io(d), &options, NULL, e) != 0 || wal_prepare(w, e) != 0)
+            printf("# %s\n", e->text);
+        wal_close(w);
+        fakedisk_restart(d, FAKEDISK_ALL);
+    }
+    (void)fakedisk_file(d, name_of(number), &f);
+    memcpy(f.image + from, old + from, to - from);
+    memcpy(f.view + from, old + from, to - from);
+    out = read_log(d, REUSE_LAST, &got, e);
+    fakedisk_free(d);
+    return out;
+}
+
+static void test_stale(void)
+{
+    static char old[SEG_BYTES];
+    struct fakedisk *d = make_log(REUSE_LAST, true);
+    struct wal_head head = {0};
+    struct err e = {0};
+
+    (void)newest(d, &head);
+    fakedisk_free(d);
+    former_life(head.former, old);
+    ok(overlay(old, 0, SEG_BYTES, false, &e) == REFUSED && strstr(e.text, "foreign") != NULL,
+       "the whole former life came back: refused");
+    ok(overlay(old, WAL_HEAD_BYTES, SEG_BYTES, true, &e) == REFUSED &&
+           strstr(e.text, "was durable") != NULL,
+       "all but the head page, a segment prepared behind it: refused");
+    ok(overlay(old, WAL_HEAD_BYTES, SEG_BYTES, false, &e) == SHORTER,
+       "none prepared behind it: like one not begun, as with zeros; nothing old is shown");
+    ok(overlay(old, 2 * 4096, 3 * 4096, false, &e) == REFUSED, "one block of it: refused");
+    ok(overlay(old, head.footer_offset, SEG_BYTES, false, &e) == EQUAL, "its footer: not believed");
+    ok(overlay(old, 2 * 4096, SEG_BYTES, false, &e) == SHORTER,
+       "all groups of it, the first one new: nothing old is shown");
+}
+
+/* Recovery's report and its writing, with damage at the end of a used file. */
+static void reopen(struct fakedisk *d, uint64_t *torn, uint64_t *calls)
+{
+    struct wal_recovery rep = {0};
+    struct wal *w;
+    struct err e;
+
+    *calls = fakedisk_calls(d);
+    if (wal_open(&w, fakedisk_io(d), &options, &rep, &e) != 0) {
+        printf("# %s\n", e.text);
+        *torn = UINT64_MAX;
+        return;
+    }
+    *calls = fakedisk_calls(d) - *calls;
+    *torn = rep.torn_bytes;
+    fakedisk_stop_at(d, 1);
+    wal_close(w);
+    fakedisk_restart(d, FAKEDISK_NONE);
+}
+
+static void test_reused_tail(void)
+{
+    static const struct {
+        uint64_t at;
+        uint64_t torn; /* 0: the whole group */
+        const char *what;
+    } cases[] = {{70, 0, "an entry of the last group"}, {62, 4096, "its head"}};
+    uint64_t torn, calls, clean_calls;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct fakedisk *d = make_log(REUSE_LAST, false);
+        struct wal_head head = {0};
+        uint64_t last_at = 0, number = newest(d, &head);
+        struct fakedisk_file f;
+        struct wal_group g, last = {0};
+
+        reopen(d, &torn, &clean_calls); /* deletes the files that wait for reuse */
+        reopen(d, &torn, &clean_calls);
+        ok(torn == 0 && clean_calls <= 8, "stale bytes behind the end: not torn, not written to");
+        (void)fakedisk_file(d, name_of(number), &f);
+        for (uint64_t at = WAL_HEAD_BYTES; wal_group_get(f.image, &head, at, &g, NULL) == 0;
+             at = wal_block_align(at + g.length)) {
+            last_at = at;
+            last = g;
+        }
+        f.image[last_at + cases[i].at] ^= 1;
+        f.view[last_at + cases[i].at] ^= 1;
+        reopen(d, &torn, &calls);
+        ok(torn == (cases[i].torn != 0 ? cases[i].torn : wal_block_align(last.length)) &&
+               calls > clean_calls,
+           "%s: torn, %" PRIu64 " bytes cut", cases[i].what, torn);
+        ok(wal_group_claims(f.image, &head, last_at) == false, "and it is gone");
+        reopen(d, &torn, &calls);
+        ok(torn == 0 && calls == clean_calls, "once");
+        fakedisk_free(d);
+    }
+}
+
+static void test_reused(void)
+{
+    reuse = true;
+    test_reused_flips();
+    test_stale();
+    test_reused_tail();
+    reuse = false;
+}
+
 int main(void)
 {
     log_configure((enum log_level)0, LOG_FORMAT_TEXT); /* the refusals are what is tested */
@@ -391,5 +579,6 @@ int main(void)
     test_files();
     test_footer();
     test_read_error();
+    test_reused();
     return tap_done();
 }

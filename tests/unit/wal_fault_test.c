@@ -124,6 +124,206 @@ static void test_full(void)
     fakedisk_free(d);
 }
 
+/* --- files used again ----------------------------------------------------------------------- */
+
+/* A log of six sealed segments on a fake disk; *index is the next. */
+static struct wal *six_segments(struct fakedisk *d, uint64_t *index)
+{
+    struct wal *w = open_log(fakedisk_io(d), "w", 0, 0);
+    struct err e;
+
+    *index = 1;
+    while (*index <= 100 && wal_prepare(w, &e) == 0 && append_len(w, *index, 3000) == 0)
+        ++*index;
+    if (wal_sync(w, &e) != 0)
+        printf("# %s\n", e.text);
+    wal_commit(w, *index - 1);
+    return w;
+}
+
+static unsigned waiting(struct fakedisk *d)
+{
+    struct fakedisk_file f;
+    char path[64];
+    unsigned n = 0;
+
+    for (unsigned i = 1; i < 20; i++) {
+        (void)snprintf(path, sizeof(path), "w/reuse-%020u.tmp", i);
+        n += fakedisk_file(d, path, &f);
+    }
+    return n;
+}
+
+static void test_reuse(void)
+{
+    struct fakedisk *d = fakedisk_new(3, 512);
+    struct wal_stats before, st;
+    struct fakedisk_file f, g;
+    struct err e;
+    uint64_t index, deleted, calls;
+    struct wal *w = six_segments(d, &index);
+
+    wal_stats_get(w, &before);
+    (void)fakedisk_file(d, "w/seg-00000000000000000002.wal", &f);
+    ok(wal_trim_for_reuse(w, 90, UINT64_MAX, &deleted, &e) == 0 && deleted == 2 && waiting(d) == 2,
+       "two files wait, more segments are not deleted for it");
+    ok(wal_trim_for_reuse(w, 90, UINT64_MAX, &deleted, &e) == 0 && deleted == 0, "nor again");
+    wal_stats_get(w, &st);
+    ok(st.bytes == before.bytes && st.segments == before.segments, "they count");
+    ok(wal_trim(w, 60, UINT64_MAX, &deleted, &e) == 0 && deleted == 1 && waiting(d) == 2,
+       "wal_trim deletes what is too much");
+    while (append_len(w, index, 3000) == 0)
+        index++;
+    calls = fakedisk_calls(d);
+    ok(wal_prepare(w, &e) == 0 && waiting(d) == 1, "one becomes the next segment");
+    is_u64(fakedisk_calls(d) - calls, 4, "by one write, two syncs and a rename");
+    ok(fakedisk_file(d, "w/seg-00000000000000000008.wal", &g) && g.view == f.view,
+       "the same file under the next number");
+    wal_set_budget(w, st.bytes - 2 * SEG_BYTES, 0);
+    ok(wal_prepare(w, &e) == 0 && waiting(d) == 0, "over the budget: the other one goes");
+    wal_set_budget(w, 0, 0);
+    ok(wal_trim(w, 90, UINT64_MAX, &deleted, &e) == 0 && waiting(d) > 0, "more wait");
+    fakedisk_set_capacity(d, 20 * SEG_BYTES);
+    wal_set_budget(w, 0, 19 * SEG_BYTES);
+    ok(wal_prepare(w, &e) == 0 && waiting(d) == 0, "too little free space: they go");
+    wal_close(w);
+    fakedisk_free(d);
+
+    d = fakedisk_new(9, 512);
+    w = six_segments(d, &index);
+    wal_stats_get(w, &before);
+    wal_set_budget(w, before.bytes - 3 * SEG_BYTES, 0);
+    for (unsigned i = 0; i < 2; i++)
+        ok(wal_trim_for_reuse(w, 90, UINT64_MAX, &deleted, &e) == 0 && deleted == 2,
+           "far over the budget: deletes two a call");
+    wal_stats_get(w, &st);
+    ok(waiting(d) == 1 && st.bytes == before.bytes - 3 * SEG_BYTES, "keeps one when within");
+    wal_close(w);
+    fakedisk_free(d);
+
+    d = fakedisk_new(4, 512);
+    w = six_segments(d, &index);
+    ok(wal_trim(w, 60, UINT64_MAX, &deleted, &e) == 0 && waiting(d) == 2, "two wait");
+    wal_close(w);
+    fakedisk_restart(d, FAKEDISK_NONE);
+    w = open_log(fakedisk_io(d), "w", 0, 0);
+    wal_stats_get(w, &st);
+    ok(waiting(d) == 0 && st.bytes == st.segments * SEG_BYTES, "the next start deletes them");
+    wal_close(w);
+    fakedisk_free(d);
+}
+
+/* Each call of preparing in a used file fails once. */
+static void test_reuse_fails(void)
+{
+    for (unsigned n = 1; n <= 4; n++) {
+        struct fakedisk *d = fakedisk_new(n, 512);
+        struct wal_stats st;
+        struct err e;
+        uint64_t index, deleted;
+        struct wal *w = six_segments(d, &index);
+        int rc = wal_trim(w, 60, UINT64_MAX, &deleted, &e);
+
+        while (append_len(w, index, 3000) == 0)
+            index++;
+        fakedisk_fail(d, FAKEDISK_CHANGES, n, -EIO, true);
+        ok(rc == 0 && wal_prepare(w, &e) == -EIO && wal_prepare(w, &e) == 0,
+           "call %u of using a file again fails: not fatal", n);
+        wal_stats_get(w, &st);
+        ok(st.bytes == st.segments * SEG_BYTES && append_len(w, index, 3000) == 0 &&
+               wal_sync(w, &e) == 0,
+           "the bytes are counted right, the log goes on");
+        wal_close(w);
+        fakedisk_restart(d, FAKEDISK_NONE);
+        w = open_log(fakedisk_io(d), "w", 0, 0);
+        is_u64(w != NULL ? wal_durable_index(w) : 0, index, "and opens again");
+        wal_close(w);
+        fakedisk_free(d);
+    }
+}
+
+/* A used file is not written to while a crash could still give it its old name. */
+static void test_reuse_unsynced(void)
+{
+    struct fakedisk *d = fakedisk_new(8, 512);
+    struct err e;
+    uint64_t index, deleted, calls;
+    struct wal *w = six_segments(d, &index);
+
+    while (append_len(w, index, 3000) == 0)
+        index++;
+    fakedisk_fail(d, FAKEDISK_SYNC_DIR, 1, -EIO, false);
+    ok(wal_trim(w, 60, UINT64_MAX, &deleted, &e) == -EIO && waiting(d) == 1,
+       "renamed, but the folder cannot be synced");
+    fakedisk_fail(d, FAKEDISK_SYNC_DIR, 1, -EIO, false);
+    calls = fakedisk_calls(d);
+    ok(wal_prepare(w, &e) == -EIO && fakedisk_calls(d) == calls && waiting(d) == 1,
+       "nor before it is used: left alone");
+    ok(wal_prepare(w, &e) == 0 && fakedisk_calls(d) == calls + 5 && waiting(d) == 0,
+       "used once the folder is synced");
+    wal_close(w);
+    fakedisk_free(d);
+}
+
+/* Segments of another size, and files that somebody changed, are not used. */
+static void test_reuse_other(void)
+{
+    struct fakedisk *d = fakedisk_new(5, 512);
+    struct wal_options o = {.path = "w", .segment_size_bytes = 2 * SEG_BYTES};
+    struct fakedisk_file f;
+    struct err e;
+    uint64_t index, deleted;
+    struct wal *w = six_segments(d, &index);
+
+    wal_close(w);
+    fakedisk_restart(d, FAKEDISK_NONE);
+    ok(wal_open(&w, fakedisk_io(d), &o, NULL, &e) == 0 &&
+           wal_trim_for_reuse(w, 90, UINT64_MAX, &deleted, &e) == 0 && deleted == 2 &&
+           waiting(d) == 0,
+       "segments of another size: no more are deleted than could be used");
+    ok(wal_trim(w, 90, UINT64_MAX, &deleted, &e) == 0 && deleted > 1 && waiting(d) == 0,
+       "and they are not used again");
+    wal_close(w);
+    fakedisk_free(d);
+
+    d = fakedisk_new(6, 512);
+    w = six_segments(d, &index);
+    ok(wal_trim(w, 60, UINT64_MAX, &deleted, &e) == 0 && waiting(d) == 2, "two wait");
+    fakedisk_remove(d, "w/reuse-00000000000000000002.tmp");
+    fakedisk_put(d, "w/reuse-00000000000000000001.tmp", filler, 4096);
+    while (append_len(w, index, 3000) == 0)
+        index++;
+    ok(wal_prepare(w, &e) == 0 && waiting(d) == 0 && append_len(w, index, 3000) == 0 &&
+           fakedisk_file(d, "w/seg-00000000000000000008.wal", &f) && f.size == SEG_BYTES,
+       "one vanished, one cut: a new one is made");
+    wal_close(w);
+    fakedisk_free(d);
+}
+
+/* Only its first group says where the log goes on, once the segment before is deleted. */
+static void test_trim_last_sealed(void)
+{
+    struct fakedisk *d = fakedisk_new(7, 512);
+    struct wal *w = open_log(fakedisk_io(d), "w", 0, 0);
+    struct err e;
+    uint64_t deleted, index = 1;
+
+    while (append_len(w, index, 3000) == 0)
+        index++;
+    ok(wal_prepare(w, &e) == 0 && append_len(w, index, 3000) == 0 &&
+           wal_durable_index(w) == index - 1,
+       "a segment was sealed, its successor has nothing durable");
+    wal_commit(w, index - 1);
+    ok(wal_trim(w, index, UINT64_MAX, &deleted, &e) == 0 && deleted == 0, "it stays");
+    fakedisk_stop_at(d, 1);
+    wal_close(w);
+    fakedisk_restart(d, FAKEDISK_NONE);
+    w = open_log(fakedisk_io(d), "w", 0, 0);
+    is_u64(w != NULL ? wal_durable_index(w) : 0, index - 1, "power cut there: the log opens");
+    wal_close(w);
+    fakedisk_free(d);
+}
+
 static void test_limits(void)
 {
     char *dir = tmpdir_make();
@@ -272,6 +472,9 @@ static void *keeper_main(void *arg)
     uint64_t deleted;
 
     while (!atomic_load(&k->stop)) {
+        if (wal_trim_for_reuse(k->w, wal_commit_index(k->w) / 2, UINT64_MAX, &deleted, &e) != 0)
+            k->wrong = true;
+        k->deleted += deleted;
         if (wal_prepare(k->w, &e) != 0 ||
             wal_trim(k->w, wal_commit_index(k->w) / 2, UINT64_MAX, &deleted, &e) != 0) {
             printf("# keeper: %s\n", e.text);
@@ -368,6 +571,11 @@ int main(void)
     log_configure((enum log_level)0, LOG_FORMAT_TEXT);
     test_poison();
     test_full();
+    test_reuse();
+    test_reuse_fails();
+    test_reuse_unsynced();
+    test_reuse_other();
+    test_trim_last_sealed();
     test_limits();
     test_trim();
     test_threads();
