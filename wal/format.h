@@ -20,6 +20,8 @@
 #include <stdint.h>
 
 #define WAL_FORMAT_VERSION 1
+/* File of segment number n (with PRIu64 of inttypes.h). */
+#define WAL_NAME_FMT "seg-%020" PRIu64 ".wal"
 
 #define WAL_BLOCK_BYTES      ((uint64_t)LIMIT_WAL_BLOCK)
 #define WAL_HEAD_BYTES       WAL_BLOCK_BYTES

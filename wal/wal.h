@@ -19,7 +19,6 @@
 #include "base/slice.h"
 #include "io/io.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>

@@ -21,7 +21,6 @@
 
 #define WAL_GROUP_BYTES_DEFAULT MIB
 #define WAL_PATH_CAP            1024
-#define WAL_NAME_FMT            "seg-%020" PRIu64 ".wal"
 #define WAL_NAME_CAP            32
 #define WAL_TMP_NAME            "prepare.tmp"
 #define WAL_LOCK_NAME           "lock"
@@ -96,8 +95,8 @@ struct wal {
     _Atomic uint64_t active_free; /* bytes for groups */
     _Atomic uint64_t spare_free;
 
-    pthread_mutex_t map_lock;
-    pthread_mutex_t lock;
+    pthread_mutex_t map_lock;  /* mappings come and go; taken before lock, held over mmap */
+    pthread_mutex_t lock;      /* the fields below that say so; short, never over I/O */
     struct wal_segment **segs; /* lock; grown by housekeeping */
     size_t seg_count, seg_cap;
     struct wal_segment *spare[WAL_SPARE_MAX]; /* lock */

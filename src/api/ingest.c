@@ -12,7 +12,6 @@
  * one. */
 #include "api/api_priv.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/magic.h"
 #include "io/clock.h"
 

@@ -3,6 +3,7 @@
 
 #include "base/magic.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 

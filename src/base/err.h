@@ -8,7 +8,6 @@
 #ifndef WH_BASE_ERR_H
 #define WH_BASE_ERR_H
 
-#include <stdarg.h>
 #include <stddef.h>
 
 enum {

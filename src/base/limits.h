@@ -14,9 +14,8 @@
 #define LIMIT_HTTP_FIELDS       64
 #define LIMIT_HTTP_TARGET_BYTES (8 * KIB)
 
-/* Bodies (http-api §1); server.max_body may lower or raise the ingest cap up to the hard limit,
- * which keeps 32-bit JSON offsets far away. */
-#define LIMIT_INGEST_BODY_BYTES      (16 * MIB)
+/* Bodies (http-api §1). server.max_body, 16 MiB unless set, goes up to the hard limit, which keeps
+ * 32-bit JSON offsets far away. */
 #define LIMIT_INGEST_BODY_BYTES_HARD (256 * MIB)
 #define LIMIT_OPS_BODY_BYTES         (1 * MIB)
 #define LIMIT_NDJSON_LINE_BYTES      (10 * MIB)

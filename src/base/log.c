@@ -3,7 +3,6 @@
 
 #include "base/buf.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -10,7 +10,6 @@
 #include "base/magic.h"
 #include "clickhouse/wire.h"
 
-#include <errno.h>
 #include <lz4.h>
 
 #define HASH_BYTES  16

@@ -7,7 +7,6 @@
 #include "clickhouse/http_client.h"
 #include "clickhouse/native_priv.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 

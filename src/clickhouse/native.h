@@ -94,7 +94,7 @@ struct ch_insert {
 enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *insert,
                                  struct ch_error *e);
 
-/* SHA-free helpers, exported for tests. */
+/* ClickHouse's checksum of a compressed frame. */
 struct ch_hash128 {
     uint64_t low, high;
 };

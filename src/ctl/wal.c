@@ -12,11 +12,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define NAME_FMT "seg-%020" PRIu64 ".wal"
 
 struct options {
     enum {
@@ -398,7 +397,7 @@ static int walk_segment(struct walk *wk, uint64_t number)
     bool good;
     int fd, rc = 0;
 
-    (void)snprintf(wk->path, sizeof(wk->path), "%s/" NAME_FMT, wk->o->dir, number);
+    (void)snprintf(wk->path, sizeof(wk->path), "%s/" WAL_NAME_FMT, wk->o->dir, number);
     wk->opened = wk->sealed = wk->damaged = false;
     wk->entries = wk->groups = wk->first_index = wk->last_index = 0;
     wk->time_min_ns = wk->time_max_ns = 0;
@@ -449,7 +448,7 @@ static int collect(void *arg, const char *name)
 
     if (sscanf(name, "seg-%20" SCNu64 ".wal", &number) != 1)
         return 0;
-    (void)snprintf(again, sizeof(again), NAME_FMT, number);
+    (void)snprintf(again, sizeof(again), WAL_NAME_FMT, number);
     if (strcmp(again, name) != 0)
         return 0;
     if (wk->count == wk->cap) {
@@ -486,7 +485,7 @@ static int walk_next(struct walk *wk, uint64_t number)
         return CTL_OK;
     }
     if (open_end) {
-        (void)snprintf(wk->path, sizeof(wk->path), "%s/" NAME_FMT, wk->o->dir, number - 1);
+        (void)snprintf(wk->path, sizeof(wk->path), "%s/" WAL_NAME_FMT, wk->o->dir, number - 1);
         damage(wk, doubt ? from : wk->head.footer_offset, doubt ? to : wk->head.segment_bytes - 1,
                "the footer is damaged or missing");
     }
@@ -508,16 +507,16 @@ static int walk_all(struct walk *wk)
         uint64_t number = wk->numbers[i];
 
         if (i > 0 && number != wk->numbers[i - 1] + 1) {
-            (void)snprintf(wk->path, sizeof(wk->path), "%s/" NAME_FMT, wk->o->dir,
+            (void)snprintf(wk->path, sizeof(wk->path), "%s/" WAL_NAME_FMT, wk->o->dir,
                            wk->numbers[i - 1] + 1);
-            damage(wk, 0, 0, "the file is missing, " NAME_FMT " follows", number);
+            damage(wk, 0, 0, "the file is missing, " WAL_NAME_FMT " follows", number);
             wk->prev_valid = false;
         }
         if ((rc = walk_next(wk, number)) != CTL_OK)
             return rc;
     }
     if (wk->doubt && wk->o->command == VERIFY)
-        (void)printf("%s/" NAME_FMT ": note: bytes %" PRIu64 " to %" PRIu64
+        (void)printf("%s/" WAL_NAME_FMT ": note: bytes %" PRIu64 " to %" PRIu64
                      " were never acknowledged (%s); the daemon cuts or completes them\n",
                      wk->o->dir, wk->tail_number, wk->doubt_from, wk->doubt_to, wk->doubt_cause);
     if (wk->o->command == VERIFY)

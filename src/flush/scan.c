@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flush/scan.h"
 
-#include "base/le.h"
-
-#include <string.h>
-
-/* From wal/batch.h: u16 table_len at 2, the name after the 16-byte head. */
-enum {
-    BATCH_TABLE_LEN = 2,
-    BATCH_HEAD = 16
-};
-
-bool flush_batch_is_of(struct slice payload, struct slice table)
+/* Looks at the head only: most entries of the range are other tables'. */
+static bool is_of(struct slice payload, struct slice table)
 {
-    return payload.len >= BATCH_HEAD + table.len &&
-           le16_get(payload.ptr + BATCH_TABLE_LEN) == table.len &&
-           memcmp(payload.ptr + BATCH_HEAD, table.ptr, table.len) == 0;
+    struct slice name;
+    uint32_t count;
+    return wal_batch_head(payload, &name, &count) && slice_eq(name, table);
 }
 
 int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
@@ -39,7 +30,7 @@ int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry, struct
                 return rc;
             continue;
         }
-        if (view.type == WAL_EVENTS && flush_batch_is_of(view.payload, s->table))
+        if (view.type == WAL_EVENTS && is_of(view.payload, s->table))
             break;
     }
     if (s->at == s->span_count)

@@ -34,7 +34,4 @@ int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry,
 int flush_scan_check(const struct flush_scan *s, struct err *e) WH_MUST_CHECK;
 void flush_scan_close(struct flush_scan *s);
 
-/* Does this event entry belong to the table? Looks at the head only. */
-bool flush_batch_is_of(struct slice payload, struct slice table);
-
 #endif

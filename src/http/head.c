@@ -5,6 +5,8 @@
 
 #include <strings.h>
 
+_Static_assert(LIMIT_HTTP_HEAD_BYTES == 16384 && LIMIT_HTTP_FIELDS == 64, "texts below");
+
 static const struct http_refusal_info refusals[HTTP_REFUSALS] = {
     [HTTP_REFUSE_NONE] = {500, "none", "internal server error"},
     [HTTP_REFUSE_REQUEST_LINE] = {400, "request_line", "malformed request line"},
