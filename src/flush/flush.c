@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flush/flush.h"
 
-#include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
@@ -185,7 +184,7 @@ int flush_start(struct flush **out, const struct flush_options *options, struct 
         free(f);
         return rc;
     }
-    (void)pthread_setname_np(f->thread, "flush.planner");
+    (void)pthread_setname_np(f->thread, "wh-planner");
     *out = f;
     return 0;
 }

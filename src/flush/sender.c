@@ -725,7 +725,7 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
         rc = -pthread_create(&s->thread, NULL, sender_main, s);
         if (rc == 0) {
             char name[16];
-            (void)snprintf(name, sizeof(name), "flush.send%u", options->number);
+            (void)snprintf(name, sizeof(name), "wh-sender%u", options->number);
             (void)pthread_setname_np(s->thread, name);
             return s;
         }
