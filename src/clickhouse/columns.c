@@ -431,21 +431,28 @@ static void put_string(struct buf *out, struct slice s)
     buf_put_slice(out, s);
 }
 
-int ch_block_write(void *block, bool custom_byte, struct buf *out)
+int ch_block_send(void *block, bool custom_byte, struct ch_sink *sink)
 {
     const struct ch_block *b = block;
-    for (uint32_t i = 0; i < b->slot_count; i++) {
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < b->slot_count; i++) {
         const struct block_slot *s = &b->slots[i];
-        put_string(out, s->column->name);
-        put_string(out, s->column->type->text);
+        put_string(sink->out, s->column->name);
+        put_string(sink->out, s->column->type->text);
         if (custom_byte)
-            buf_put_u8(out, 0);
+            buf_put_u8(sink->out, 0);
         if (b->rows == 0)
             continue;
-        column_write_prefix(s->root, out);
-        column_write_data(s->root, out);
+        column_write_prefix(s->root, sink->out);
+        rc = column_write_data(s->root, sink);
     }
-    return buf_ok(out) ? 0 : -ENOMEM;
+    return rc != 0 ? rc : buf_ok(sink->out) ? 0 : -ENOMEM;
+}
+
+int ch_block_write(void *block, bool custom_byte, struct buf *out)
+{
+    struct ch_sink sink = {.out = out};
+    return ch_block_send(block, custom_byte, &sink);
 }
 
 /* ---- which columns a record fills */

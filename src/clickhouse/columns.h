@@ -10,6 +10,7 @@
 #define WH_CLICKHOUSE_COLUMNS_H
 
 #include "base/buf.h"
+#include "clickhouse/sink.h"
 #include "schema/schema.h"
 #include "json/json.h"
 
@@ -47,8 +48,10 @@ bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc) WH_MUST_CH
 uint64_t ch_block_rows(const struct ch_block *b);
 uint64_t ch_block_bytes(const struct ch_block *b); /* of column data so far */
 
-/* Append every column (name, type, custom byte when asked, prefix and data) to out; ctx for
- * ch_insert.write_columns is the block itself. */
+/* Every column (name, type, custom byte when asked, prefix and data); ctx for
+ * ch_insert.write_columns is the block itself. 0, -ENOMEM, or what the sink said. */
+int ch_block_send(void *block, bool custom_byte, struct ch_sink *sink) WH_MUST_CHECK;
+/* The same, appended to out. */
 int ch_block_write(void *block, bool custom_byte, struct buf *out);
 
 /* Which columns a record fills: sets bit ordinal in bits (schema column_count bits, words of 64)

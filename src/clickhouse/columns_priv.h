@@ -118,7 +118,7 @@ void column_mark(struct column *c);
 void column_rollback(struct column *c);
 size_t column_bytes(const struct column *c);
 void column_write_prefix(const struct column *c, struct buf *out);
-void column_write_data(const struct column *c, struct buf *out);
+int column_write_data(const struct column *c, struct ch_sink *sink) WH_MUST_CHECK;
 /* The type's default, as for an omitted column. 0 or -ENOMEM. */
 int column_put_default(struct column *c);
 /* What null leaves in a column that has no NULL. 0 or -ENOMEM. */

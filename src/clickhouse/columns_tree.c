@@ -312,50 +312,55 @@ void column_write_prefix(const struct column *c, struct buf *out)
 }
 
 /* The places are kept as u32 and go out in the fewest bytes: one, two or four. */
-static void write_places(const struct column *c, uint32_t width_log2, struct buf *out)
+static int write_places(const struct column *c, uint32_t width_log2, struct ch_sink *sink)
 {
-    uint64_t n = c->data.len / 4;
-    char *dst = buf_extend(out, n << width_log2);
+    char chunk[8192];
     const char *src = c->data.ptr;
-    if (dst == NULL)
-        return;
-    if (width_log2 == 2) {
-        memcpy(dst, src, 4 * n);
-        return;
+    if (width_log2 == 2)
+        return ch_sink_put(sink, src, c->data.len);
+    uint64_t left = c->data.len / 4, room = sizeof(chunk) >> width_log2;
+    int rc = 0;
+    while (left > 0 && rc == 0) {
+        uint64_t n = left < room ? left : room;
+        for (uint64_t i = 0; i < n; i++) {
+            uint32_t place = le32_get(src + 4 * i);
+            if (width_log2 == 0)
+                chunk[i] = (char)place;
+            else
+                le16_put(chunk + 2 * i, (uint16_t)place);
+        }
+        rc = ch_sink_put(sink, chunk, n << width_log2);
+        src += 4 * n;
+        left -= n;
     }
-    for (uint64_t i = 0; i < n; i++) {
-        uint32_t place = le32_get(src + 4 * i);
-        if (width_log2 == 0)
-            dst[i] = (char)place;
-        else
-            le16_put(dst + 2 * i, (uint16_t)place);
-    }
+    return rc;
 }
 
-static void write_low_cardinality(const struct column *c, struct buf *out)
+static int write_low_cardinality(const struct column *c, struct ch_sink *sink)
 {
     enum {
         HAS_KEYS = 0x200,
         NEED_UPDATE = 0x400
     };
     if (c->data.len == 0)
-        return;
+        return 0;
     uint32_t width_log2 = c->dict.count <= 0x100 ? 0 : c->dict.count <= 0x10000 ? 1 : 2;
-    buf_put_le64(out, HAS_KEYS | NEED_UPDATE | width_log2);
-    buf_put_le64(out, c->dict.count);
-    column_write_data(c->children, out);
-    buf_put_le64(out, c->data.len / 4);
-    write_places(c, width_log2, out);
+    buf_put_le64(sink->out, HAS_KEYS | NEED_UPDATE | width_log2);
+    buf_put_le64(sink->out, c->dict.count);
+    int rc = column_write_data(c->children, sink);
+    if (rc != 0)
+        return rc;
+    buf_put_le64(sink->out, c->data.len / 4);
+    return write_places(c, width_log2, sink);
 }
 
-void column_write_data(const struct column *c, struct buf *out)
+int column_write_data(const struct column *c, struct ch_sink *sink)
 {
-    if (is_low_cardinality(c)) {
-        write_low_cardinality(c, out);
-        return;
-    }
-    buf_put(out, c->data.ptr, c->data.len);
+    if (is_low_cardinality(c))
+        return write_low_cardinality(c, sink);
+    int rc = c->data.len == 0 ? 0 : ch_sink_put(sink, c->data.ptr, c->data.len);
     const struct column *child = c->children;
-    for (uint32_t i = 0; i < c->child_count; i++, child += child->span)
-        column_write_data(child, out);
+    for (uint32_t i = 0; rc == 0 && i < c->child_count; i++, child += child->span)
+        rc = column_write_data(child, sink);
+    return rc;
 }

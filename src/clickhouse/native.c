@@ -185,58 +185,111 @@ static enum ch_outcome check_sample(const struct ch_insert *ins, const struct ch
     return CH_OK;
 }
 
-/* Compress straight out of the block into the send buffer, and send while the next frame is still
- * to be made: the server works on one piece while we work on the next. */
-static int send_framed(struct ch_native *c, struct ch_error *e)
+/* The block on its way: plain bytes gather in c->plain, frames in c->tx, and are sent while the
+ * rest is still to be written, so that the server works on one piece while we work on the next. */
+struct insert_sink {
+    struct ch_sink sink; /* out is c->plain */
+    struct ch_native *c;
+    struct ch_error *e;
+    uint64_t bytes;
+    int rc; /* of sending */
+};
+
+static int send_all(struct insert_sink *s, struct slice data)
 {
+    return s->rc = ch_conn_send(s->c, data, &s->c->block_started, s->e);
+}
+
+/* Frames out of *rest: full ones, or, when it is the last of the block, all. */
+static int send_frames(struct insert_sink *s, struct slice *rest, bool last)
+{
+    struct ch_native *c = s->c;
     int acceleration =
         c->options->lz4_acceleration > 0 ? (int)c->options->lz4_acceleration : LZ4_ACCELERATION;
-    struct slice rest = buf_slice(&c->plain);
-    buf_reset(&c->tx);
-    ch_put_data_head(&c->tx);
-    while (rest.len > 0) {
-        size_t n = rest.len < CH_FRAME_PLAIN ? rest.len : CH_FRAME_PLAIN;
-        ch_put_frame(&c->tx, CH_FRAMES_LZ4, rest.ptr, n, acceleration);
-        rest.ptr += n;
-        rest.len -= n;
-        if (rest.len == 0)
-            ch_put_empty_data(&c->tx, CH_FRAMES_LZ4);
+    while (rest->len >= CH_FRAME_PLAIN || (last && rest->len > 0)) {
+        size_t n = rest->len < CH_FRAME_PLAIN ? rest->len : CH_FRAME_PLAIN;
+        ch_put_frame(&c->tx, CH_FRAMES_LZ4, rest->ptr, n, acceleration);
+        rest->ptr += n;
+        rest->len -= n;
         if (!buf_ok(&c->tx))
-            return -ENOMEM;
-        if (rest.len > 0 && c->tx.len < SEND_BYTES)
+            return s->rc = -ENOMEM;
+        if (c->tx.len < SEND_BYTES)
             continue;
-        int rc = ch_conn_send(c, buf_slice(&c->tx), &c->block_started, e);
-        if (rc != 0)
-            return rc;
+        if (send_all(s, buf_slice(&c->tx)) != 0)
+            return s->rc;
         buf_reset(&c->tx);
     }
     return 0;
 }
 
-static int send_plain(struct ch_native *c, struct ch_error *e)
+/* Fill the frame that c->plain has begun, then make frames straight out of the piece. */
+static int drain_framed(struct insert_sink *s, struct slice piece)
 {
-    ch_put_empty_data(&c->plain, CH_FRAMES_OFF);
-    if (!buf_ok(&c->plain))
+    struct buf *plain = &s->c->plain;
+    size_t n = plain->len >= CH_FRAME_PLAIN ? 0 : CH_FRAME_PLAIN - plain->len;
+    n = plain->len == 0 ? 0 : n < piece.len ? n : piece.len;
+    buf_put(plain, piece.ptr, n);
+    piece.ptr += n;
+    piece.len -= n;
+    struct slice rest = buf_slice(plain);
+    int rc = buf_ok(plain) ? send_frames(s, &rest, false) : -ENOMEM;
+    if (rc == 0 && rest.len > 0)
+        memmove(plain->ptr, rest.ptr, rest.len);
+    plain->len = rest.len;
+    if (rc == 0 && rest.len == 0)
+        rc = send_frames(s, &piece, false);
+    if (rc == 0)
+        buf_put_slice(plain, piece);
+    return rc != 0 ? rc : buf_ok(plain) ? 0 : -ENOMEM;
+}
+
+static int drain(struct ch_sink *sink, struct slice piece)
+{
+    struct insert_sink *s = (struct insert_sink *)sink;
+    struct buf *plain = &s->c->plain;
+    s->bytes += piece.len;
+    if (s->bytes > BLOCK_BYTES_MAX)
+        return WH_EFULL;
+    if (s->c->lz4)
+        return drain_framed(s, piece);
+    if (!buf_ok(plain))
         return -ENOMEM;
-    return ch_conn_send(c, buf_slice(&c->plain), &c->block_started, e);
+    if (send_all(s, buf_slice(plain)) != 0)
+        return s->rc;
+    buf_reset(plain);
+    return send_all(s, piece);
+}
+
+/* What has gathered, and the empty block. */
+static int send_rest(struct insert_sink *s)
+{
+    struct ch_native *c = s->c;
+    struct slice rest = buf_slice(&c->plain);
+    int rc = c->lz4 ? send_frames(s, &rest, true) : 0;
+    if (rc != 0)
+        return rc;
+    struct buf *last = c->lz4 ? &c->tx : &c->plain;
+    ch_put_empty_data(last, framing(c));
+    return buf_ok(last) ? send_all(s, buf_slice(last)) : -ENOMEM;
 }
 
 /* The block, the empty block, and the server's verdict. */
 static enum ch_outcome finish(struct ch_native *c, const struct ch_insert *ins, struct ch_error *e)
 {
+    struct insert_sink s = {.sink = {.out = &c->plain, .drain = drain}, .c = c, .e = e};
     buf_reset(&c->plain);
-    if (!c->lz4)
-        ch_put_data_head(&c->plain);
+    buf_reset(&c->tx);
+    ch_put_data_head(c->lz4 ? &c->tx : &c->plain);
     ch_put_block_head(&c->plain, ins->column_count, ins->row_count);
-    int rc = ins->write_columns(ins->ctx, c->server.revision >= CH_REV_CUSTOM_BYTE, &c->plain);
-    if (rc != 0 || !buf_ok(&c->plain)) {
+    int rc = ins->write_columns(ins->ctx, c->server.revision >= CH_REV_CUSTOM_BYTE, &s.sink);
+    if (s.rc == 0 && (rc != 0 || !buf_ok(&c->plain))) {
         ch_native_disconnect(c);
         return ch_fail(e, CH_BUG, 0,
                        "table %.*s: cannot write the block (%s); the limit is %zu MiB",
                        SLICE_ARG(ins->table), err_text(rc != 0 ? rc : WH_EFULL),
                        BLOCK_BYTES_MAX >> 20);
     }
-    rc = c->lz4 ? send_framed(c, e) : send_plain(c, e);
+    rc = s.rc != 0 ? s.rc : send_rest(&s);
     if (rc != 0)
         return give_up(c, e, rc, "sending the block");
     struct ch_packet packet;

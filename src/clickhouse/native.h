@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/slice.h"
+#include "clickhouse/sink.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -84,10 +85,11 @@ struct ch_insert {
     bool ignore_views;
     uint64_t row_count;
     /* Write the block body (column name, type, [custom byte], data for every column, in order of
-     * `columns`) to out. `custom_byte`: revision ≥ 54454. Called once. Types of the sample are
-     * checked first against `types`; a difference is CH_SCHEMA. */
+     * `columns`) to sink, which sends while it is filled. `custom_byte`: revision ≥ 54454. Called
+     * once. An error that sink gave is handed back; one of its own is CH_BUG. Types of the sample
+     * are checked first against `types`; a difference is CH_SCHEMA. */
     const struct slice *types;
-    int (*write_columns)(void *ctx, bool custom_byte, struct buf *out);
+    int (*write_columns)(void *ctx, bool custom_byte, struct ch_sink *sink);
     void *ctx;
 };
 /* One INSERT of one block. Blocks. */

@@ -291,7 +291,7 @@ static enum ch_outcome insert_native(struct flush_sender *s, const struct flush_
                                .token = token,
                                .ignore_views = ignore_views,
                                .row_count = g->rows.count,
-                               .write_columns = ch_block_write,
+                               .write_columns = ch_block_send,
                                .ctx = g->block};
     must(ch_block_rows(g->block) == g->rows.count);
     return ch_native_insert(s->native, &insert, ce);

@@ -99,8 +99,9 @@ struct block {
     uint32_t columns;
 };
 
-static int write_block(void *ctx, bool custom_byte, struct buf *out)
+static int write_block(void *ctx, bool custom_byte, struct ch_sink *sink)
 {
+    struct buf *out = sink->out;
     const struct block *b = ctx;
     for (uint32_t i = 0; i < b->columns; i++) {
         ch_put_cstring(out, b->names[i]);

@@ -212,11 +212,11 @@ uint64_t ch_block_rows(const struct ch_block *b)
     return b->count;
 }
 
-int ch_block_write(void *block, bool custom_byte, struct buf *out)
+int ch_block_send(void *block, bool custom_byte, struct ch_sink *sink)
 {
     (void)block;
     (void)custom_byte;
-    (void)out;
+    (void)sink;
     return 0;
 }
 

@@ -62,7 +62,7 @@ static bool read_until(int fd, struct slice end)
     buf_reset(&peer.in);
     while (peer.in.len < end.len ||
            memcmp(peer.in.ptr + peer.in.len - end.len, end.ptr, end.len) != 0) {
-        char piece[4096];
+        char piece[65536];
         ssize_t n = read(fd, piece, sizeof(piece));
         if (n <= 0)
             return false;
@@ -231,17 +231,29 @@ static void end_script(struct ch_native *c)
 static uint64_t block_rows = 1;
 static int writes;
 
-static int write_numbers(void *ctx, bool custom_byte, struct buf *out)
+static int write_numbers(void *ctx, bool custom_byte, struct ch_sink *sink)
 {
+    struct buf *out = sink->out;
     (void)ctx;
     writes++;
     ch_put_cstring(out, "k");
     ch_put_cstring(out, "UInt32");
     if (custom_byte)
         buf_put_u8(out, 0);
-    for (uint32_t i = 0; i < block_rows; i++)
-        buf_put_le32(out, i * 2654435761u);
-    return 0;
+    /* In pieces of 1, 10, … 1,000,000 numbers, over and over. */
+    struct buf numbers;
+    buf_init(&numbers, SIZE_MAX);
+    int rc = 0;
+    for (uint32_t i = 0, n = 1, left = (uint32_t)block_rows; left > 0 && rc == 0; left -= n) {
+        n = n == 1000000 ? 1 : n * 10;
+        n = n < left ? n : left;
+        buf_reset(&numbers);
+        for (uint32_t k = 0; k < n; k++)
+            buf_put_le32(&numbers, i++ * 2654435761u);
+        rc = ch_sink_put(sink, numbers.ptr, numbers.len);
+    }
+    buf_fini(&numbers);
+    return rc;
 }
 
 static enum ch_outcome insert(struct ch_native *c, struct ch_error *e)
@@ -299,19 +311,26 @@ static void test_good(enum ch_framing framing)
        "settings and token, each important");
 
     struct buf want, got;
-    buf_init(&want, 4096);
-    buf_init(&got, 4096);
+    struct ch_sink sink = {.out = &want};
+    buf_init(&want, SIZE_MAX);
+    buf_init(&got, SIZE_MAX);
     if (framing == CH_FRAMES_OFF)
         ch_put_data_head(&want);
-    ch_put_block_head(&want, 1, 1);
-    (void)write_numbers(NULL, true, &want);
-    size_t used = 0;
+    ch_put_block_head(&want, 1, block_rows);
+    (void)write_numbers(NULL, true, &sink);
     if (framing == CH_FRAMES_OFF) {
         ch_put_empty_data(&want, framing);
         buf_put(&got, peer.in.ptr, peer.in.len);
     } else {
-        ok(ch_frame_take((struct slice){peer.in.ptr + 2, peer.in.len - 2}, &used, &got) == 0,
-           "the frame is good");
+        struct slice in = {peer.in.ptr + 2, peer.in.len - 2};
+        size_t used = 0;
+        int rc = 0;
+        while (rc == 0 && got.len < want.len) {
+            rc = ch_frame_take(in, &used, &got);
+            in.ptr += used;
+            in.len -= used;
+        }
+        ok(rc == 0, "the frames are good");
     }
     is_mem(got.ptr, got.len, want.ptr, want.len, "the bytes of the block");
     buf_fini(&want);
@@ -550,10 +569,14 @@ int main(void)
                                   .compress_loopback = true,
                                   .connect_timeout_ms = 200,
                                   .io_timeout_ms = 200};
-    buf_init(&peer.in, 1 << 20);
+    buf_init(&peer.in, 16 << 20);
     buf_init(&peer.query, 1 << 20);
     test_good(CH_FRAMES_OFF);
     test_good(CH_FRAMES_LZ4);
+    block_rows = 2500000; /* 10 MB: sent in parts */
+    test_good(CH_FRAMES_OFF);
+    test_good(CH_FRAMES_LZ4);
+    block_rows = 1;
     test_loopbacks();
     test_old_servers();
     test_reconnect();
