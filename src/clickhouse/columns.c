@@ -60,6 +60,16 @@ static bool nested_is_whole(const struct ch_block *b)
     return true;
 }
 
+static void set_key(struct block_slot *s, struct slice key)
+{
+    char ones[KEY_WORDS_BYTES];
+    size_t n = key.len < KEY_WORDS_BYTES ? key.len : KEY_WORDS_BYTES;
+    memset(ones, 0xff, sizeof(ones));
+    memcpy(s->key, key.ptr, n);
+    memcpy(s->mask, ones, n);
+    s->key_len = key.len;
+}
+
 static int build_slots(struct ch_block *b, const uint32_t *columns)
 {
     struct column *next = b->nodes;
@@ -70,6 +80,7 @@ static int build_slots(struct ch_block *b, const uint32_t *columns)
             return used;
         b->slots[i].column = column;
         b->slots[i].root = next;
+        set_key(&b->slots[i], column->json_key);
         b->slots[i].next_slot = i + 1 < b->slot_count ? i + 1 : 0;
         b->slot_of_ordinal[columns[i]] = (int32_t)i;
         next += used;
@@ -286,12 +297,21 @@ static int search_slot(struct ch_block *b, const struct json_doc *doc, const str
     return rc;
 }
 
+static inline bool slot_is(const struct block_slot *s, struct slice raw)
+{
+    if (raw.len != s->key_len)
+        return false;
+    if (__builtin_expect(raw.len > KEY_WORDS_BYTES, 0))
+        return memcmp(raw.ptr, s->column->json_key.ptr, raw.len) == 0;
+    return (((le64_get(raw.ptr) ^ s->key[0]) & s->mask[0]) |
+            ((le64_get(raw.ptr + 8) ^ s->key[1]) & s->mask[1])) == 0;
+}
+
 /* The same; keys mostly come in the order of the row before: that slot is tried first. */
 static inline int find_slot(struct ch_block *b, const struct json_doc *doc,
                             const struct json_node *key, uint32_t expected, uint32_t *slot)
 {
-    if (expected < b->slot_count &&
-        text_equal(json_raw(doc, key), b->slots[expected].column->json_key)) {
+    if (expected < b->slot_count && slot_is(&b->slots[expected], json_raw(doc, key))) {
         *slot = expected;
         return 0;
     }

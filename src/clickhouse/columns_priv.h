@@ -84,10 +84,16 @@ struct column {
     const struct slice *names;    /* Tuple elements; NULL when unnamed */
 };
 
+/* Keys up to this long are compared as two words; the text of a record is readable so far beyond
+ * any key in it (LIMIT_JSON_PADDING). */
+#define KEY_WORDS_BYTES 16
+
 /* One column of the block. */
 struct block_slot {
     const struct schema_column *column;
     struct column *root;
+    uint64_t key[2], mask[2]; /* json_key when it is short, the bytes of it that count */
+    size_t key_len;
     uint64_t seen;      /* number of the row that last had a value here */
     uint32_t next_slot; /* the slot whose key usually comes next */
     int32_t nested;     /* first slot of the same flattened Nested, or -1 */
