@@ -26,18 +26,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct wal_options options = {.path = "w", .segment_size_bytes = SEG_BYTES};
 
-static int add(struct wal *w, uint64_t index)
+static int add(struct wal *w, uint64_t index, uint64_t term)
 {
     static const char text[9000];
     struct iovec part = {(void *)(uintptr_t)text, index % 4 == 0 ? sizeof(text) : index * 31};
     struct wal_entry en = {.type = index % 3 == 0 ? WAL_MEMBERSHIP : WAL_CONTROL,
                            .index = index,
-                           .term = UINT64_MAX,
+                           .term = term,
                            .parts = &part,
                            .part_count = 1};
 
-    if (index <= LAST)
-        en.term = 1;
     return wal_append(w, &en);
 }
 
@@ -49,7 +47,7 @@ static void template_make(struct fakedisk *d)
     must(wal_open(&w, fakedisk_io(d), &options, NULL, &e) == 0);
     must(wal_prepare(w, &e) == 0);
     for (uint64_t i = 1; i <= LAST; i++)
-        must(add(w, i) == 0 && (i % 3 != 0 || wal_sync(w, &e) == 0));
+        must(add(w, i, 1) == 0 && (i % 3 != 0 || wal_sync(w, &e) == 0));
     wal_close(w);
 }
 
@@ -150,7 +148,7 @@ static void use_log(struct fakedisk *d)
     must(wal_open(&w, fakedisk_io(d), &options, &again, &e) == 0);
     must(again.last_index == rep.last_index && again.first_index == rep.first_index);
     if (!options.read_only && rep.last_index < UINT64_MAX / 2) {
-        rc = add(w, rep.last_index + 1);
+        rc = add(w, rep.last_index + 1, UINT64_MAX);
         must(rc == 0 || rc == WH_EAGAIN || rc == WH_ELIMIT);
         must(wal_sync(w, &e) == 0);
     }
