@@ -254,6 +254,12 @@ void api_loop_free(struct api_loop *a)
     CHECK_MAGIC(a, API_MAGIC);
     if (a->server != NULL)
         http_server_free(a->server);
+    a->stopping = true;
+    /* Answers to requests whose connections are gone now: dropped by http, but they end here. */
+    if (a->committed.fd >= 0)
+        ingest_on_committed(a);
+    if (a->discovered.fd >= 0)
+        ops_on_discovered(a);
     ingest_free_all(a);
     json_reader_free(a->reader);
     record_checker_free(a->checker);

@@ -38,7 +38,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
                  const int *listen_fds, int listen_count, struct err *e) WH_MUST_CHECK;
 /* The loop's own thread: stop accepting, finish what is in flight, then call on_drained. */
 void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg);
-/* After the loop has stopped. */
+/* After the loop, the log and discovery have stopped, so that every proposal and task is back. */
 void api_loop_free(struct api_loop *a);
 
 #endif

@@ -38,6 +38,7 @@ struct api_loop {
     uint64_t quiet_count;       /* proposals pushed since the log thread was last woken */
     uint64_t quiet_since_ns;    /* monotonic time of the first of them */
     uint64_t in_flight_bytes;   /* body bytes between validation and commit */
+    bool stopping; /* the rooms around are gone: nothing but http and memory may be used */
     struct api_metrics metrics;
 };
 

@@ -364,6 +364,12 @@ void discovery_stop(struct discovery *d)
     atomic_store(&d->stopping, true);
     queue_wake(&d->tasks);
     (void)pthread_join(d->thread, NULL);
+    struct queue_link *link;
+    while ((link = queue_pop(&d->tasks)) != NULL) {
+        struct discovery_task *task = QUEUE_ITEM(link, struct discovery_task, link);
+        task->outcome = CH_UNAVAILABLE;
+        queue_push(task->done, &task->link);
+    }
     discovery_free(d);
 }
 

@@ -25,6 +25,7 @@ struct discovery_options {
 /* Loads the persisted schema, if any, and starts the thread. store: not owned. */
 int discovery_start(struct discovery **out, struct store *store,
                     const struct discovery_options *options, struct err *e) WH_MUST_CHECK;
+/* Tasks that were not begun come back as CH_UNAVAILABLE. */
 void discovery_stop(struct discovery *d);
 /* Another ClickHouse, or another way in: asked soon, without waiting for the interval or a backoff.
  * A question that is under way ends with the old one. Any thread. */

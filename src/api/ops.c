@@ -110,7 +110,9 @@ void ops_on_discovered(void *api_loop)
     while ((link = queue_pop(&a->discovered)) != NULL) {
         struct ops_task *t =
             QUEUE_ITEM(QUEUE_ITEM(link, struct discovery_task, link), struct ops_task, task);
-        if (t->task.kind == DISCOVERY_PING)
+        if (a->stopping)
+            http_reply_error(t->request, 503, SLICE_LIT("service unavailable"), 1);
+        else if (t->task.kind == DISCOVERY_PING)
             answer_ready(a, t->request, t);
         else
             answer_refresh(a, t->request, t);

@@ -42,10 +42,11 @@ struct commit_log {
     void *on_poison_ctx;
     pthread_t log_thread, housekeeping_thread;
     struct queue proposals;
-    struct queue *subscribers[SUBSCRIBERS_MAX];
+    _Atomic(struct queue *) subscribers[SUBSCRIBERS_MAX];
     _Atomic int subscriber_count;
     uint64_t next_index; /* log thread */
     struct queue_link *group[GROUP_ENTRIES_MAX];
+    _Atomic uint64_t answering;     /* odd while the log thread touches others' queues */
     bool poisoned;                  /* log thread */
     _Atomic bool stopping;          /* written by commit_stop */
     _Atomic int room_cause;         /* 0, WH_EFULL budget, -ENOSPC …; housekeeping thread */
@@ -55,13 +56,33 @@ struct commit_log {
     struct metric *sync_seconds, *group_entries, *group_bytes, *no_room, *segments, *bytes, *queued;
 };
 
-static void answer(struct proposal *p, int result)
+/* Between these two the log thread may hold a pointer to somebody's queue; see commit_quiesce. */
+static void answering_begin(struct commit_log *c)
 {
+    atomic_fetch_add(&c->answering, 1);
+}
+
+static void answering_end(struct commit_log *c)
+{
+    atomic_fetch_add(&c->answering, 1);
+}
+
+static void answer(struct commit_log *c, struct proposal *p, int result)
+{
+    answering_begin(c);
     p->result = result;
     if (p->done != NULL)
         queue_push(p->done, &p->link);
     else if (p->on_done != NULL)
         p->on_done(p);
+    answering_end(c);
+}
+
+void commit_quiesce(struct commit_log *c)
+{
+    uint64_t seen = atomic_load(&c->answering);
+    while (seen % 2 == 1 && atomic_load(&c->answering) == seen)
+        (void)poll(NULL, 0, 1);
 }
 
 static size_t payload_bytes(const struct proposal *p)
@@ -109,8 +130,11 @@ static void poison(struct commit_log *c, const struct err *e)
 static void wake_subscribers(struct commit_log *c)
 {
     int n = atomic_load_explicit(&c->subscriber_count, memory_order_acquire);
-    for (int i = 0; i < n; i++)
-        queue_wake_sleeper(c->subscribers[i]);
+    for (int i = 0; i < n; i++) {
+        struct queue *q = atomic_load(&c->subscribers[i]);
+        if (q != NULL)
+            queue_wake_sleeper(q);
+    }
 }
 
 /* Housekeeping has tried and failed to make room. */
@@ -129,12 +153,14 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
         metric_observe(c->sync_seconds, io_monotonic_ns() - start);
         metric_observe(c->group_entries, count);
         metric_observe(c->group_bytes, bytes);
+        answering_begin(c);
         wake_subscribers(c);
+        answering_end(c);
     }
     if (!no_room_known(c) && !wal_has_room(c->w, c->options.room_ahead_bytes))
         queue_wake(&c->housekeeping_wake);
     for (uint32_t i = 0; i < count; i++)
-        answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
+        answer(c, QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
     if (rc != 0)
         poison(c, &e);
 }
@@ -184,7 +210,7 @@ static bool run_group(struct commit_log *c)
                 (void)err_set_errno(&e, rc, "appending to the log");
                 poison(c, &e);
             }
-            answer(p, rc == WH_EAGAIN || rc == WH_ELIMIT ? rc : WH_EPOISON);
+            answer(c, p, rc == WH_EAGAIN || rc == WH_ELIMIT ? rc : WH_EPOISON);
             continue;
         }
         c->group[count++] = link;
@@ -398,7 +424,7 @@ void commit_stop(struct commit_log *c)
     (void)pthread_join(c->housekeeping_thread, NULL);
     struct queue_link *link;
     while ((link = queue_pop(&c->proposals)) != NULL)
-        answer(QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);
+        answer(c, QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);
     queue_fini(&c->proposals);
     queue_fini(&c->housekeeping_wake);
     c->magic = 0;
@@ -427,9 +453,18 @@ int commit_subscribe(struct commit_log *c, struct queue *wake)
     int n = atomic_load(&c->subscriber_count);
     if (n == SUBSCRIBERS_MAX)
         return WH_EFULL;
-    c->subscribers[n] = wake;
+    atomic_store(&c->subscribers[n], wake);
     atomic_store_explicit(&c->subscriber_count, n + 1, memory_order_release);
     return 0;
+}
+
+void commit_unsubscribe(struct commit_log *c, struct queue *wake)
+{
+    int n = atomic_load(&c->subscriber_count);
+    for (int i = 0; i < n; i++)
+        if (atomic_load(&c->subscribers[i]) == wake)
+            atomic_store(&c->subscribers[i], NULL);
+    commit_quiesce(c);
 }
 
 void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns)

@@ -59,6 +59,13 @@ void commit_kick(struct commit_log *c);
  * each commit: only while it sleeps, so a consumer calls queue_sleep(), then looks at
  * wal_commit_index() once more, and only then polls. At most 8. */
 int commit_subscribe(struct commit_log *c, struct queue *wake) WH_MUST_CHECK;
+/* wake is not touched after this returns. Waits for the log thread's current answers (not for a
+ * sync). */
+void commit_unsubscribe(struct commit_log *c, struct queue *wake);
+/* A done queue whose proposals have all come back is not touched by the log thread after this
+ * returns: a proposal is visible to its owner a moment before the log thread has let go of the
+ * queue. To be called before such a queue is freed. Waits as commit_unsubscribe. */
+void commit_quiesce(struct commit_log *c);
 
 /* Everything below index may be deleted once it is also older than retain_ns (wall clock age); when
  * the byte budget or the disk is full, sooner: room for new events is worth more than the replay

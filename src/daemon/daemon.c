@@ -451,6 +451,8 @@ static void stop(struct daemon *d)
         discovery_stop(d->discovery);
     if (d->commit != NULL)
         commit_stop(d->commit);
+    if (d->loops != NULL)
+        loops_free(d->loops);
     if (d->wal != NULL)
         wal_close(d->wal);
     if (d->store != NULL)

@@ -89,6 +89,7 @@ int loops_start(struct loops **out, struct api_shared *shared, uint32_t count,
     }
     if (rc != 0) {
         loops_stop(l, 0);
+        loops_free(l);
         return rc;
     }
     *out = l;
@@ -119,8 +120,14 @@ void loops_stop(struct loops *l, uint64_t timeout_ms)
         if (t->running) {
             loop_stop(t->loop);
             (void)pthread_join(t->thread, NULL);
+            t->running = false;
         }
-        thread_free(t);
     }
+}
+
+void loops_free(struct loops *l)
+{
+    for (uint32_t i = 0; i < l->count; i++)
+        thread_free(&l->threads[i]);
     free(l);
 }

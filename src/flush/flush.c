@@ -123,6 +123,7 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
 
 static void planner_fini(struct planner *p)
 {
+    commit_unsubscribe(p->options.commit, &p->queue);
     for (uint32_t i = 0; i < p->sender_count; i++)
         flush_sender_stop(p->senders[i]);
     if (p->cursor != NULL)

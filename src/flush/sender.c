@@ -756,6 +756,7 @@ void flush_sender_stop(struct flush_sender *s)
     atomic_store(&s->stop, true);
     queue_wake(&s->queue);
     (void)pthread_join(s->thread, NULL);
+    commit_quiesce(s->options.flush->commit);
     queue_fini(&s->queue);
     for (uint32_t i = 0; i < s->job.unit_cap; i++)
         flush_rows_fini(&s->job.units[i]);

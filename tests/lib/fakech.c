@@ -303,7 +303,8 @@ enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q
     const char *at = q->body.ptr, *end = q->body.ptr + q->body.len;
     const char *token = strstr(q->settings, "insert_deduplication_token=");
     const char *name = memchr(q->sql.ptr, '`', q->sql.len);
-    const char *name_end = name != NULL ? strchr(name + 1, '`') : NULL;
+    const char *name_end =
+        name != NULL ? memchr(name + 1, '`', (size_t)(q->sql.ptr + q->sql.len - name - 1)) : NULL;
     (void)c;
     (void)out;
     must(name != NULL && name_end != NULL);

@@ -193,12 +193,12 @@ int main(void)
     (void)close(fd);
     loop_stop(loop);
     (void)pthread_join(thread, NULL);
+    discovery_stop(shared.discovery);
+    commit_stop(shared.log);
     api_loop_free(api);
     loop_free(loop);
     (void)close(listen_fd);
-    discovery_stop(shared.discovery);
     ch_target_unref(target);
-    commit_stop(shared.log);
     wal_close(shared.wal);
     store_close(shared.store);
     config_unref(settings);

@@ -138,7 +138,8 @@ function nativeSession(c) {
   async function client(b) {
     if (st.dead || st.discard) return;
     if (st.phase === 'opaque') {                   // in a request: look for the next one
-      if (st.heard && (b[0] === 1 || b[0] === 4)) {
+      // Rows may look like a request: not before the server has ended an INSERT.
+      if (st.heard && (!st.insert || st.ended) && (b[0] === 1 || b[0] === 4)) {
         try { if (b[0] === 1) readQuery(new Reader(b), st.rev); else if (b.length > 1) throw 0; st.phase = 'idle'; st.buf = Buffer.alloc(0); } catch (e) { if (e instanceof Short && b[0] === 1 && b.length > 60) { st.phase = 'idle'; st.buf = Buffer.alloc(0); } }
       }
       if (st.phase === 'opaque') return opaque(b);
@@ -174,7 +175,7 @@ function nativeSession(c) {
           if (t === 1) {
             const q = readQuery(r, st.rev); const raw = st.buf.subarray(0, r.p);
             st.buf = st.buf.subarray(r.p);
-            st.q = q; st.data = 0; st.heard = false; st.hold = null;
+            st.q = q; st.data = 0; st.heard = false; st.ended = false; st.hold = null;
             const insert = /^\s*(--[^\n]*\n\s*|\/\*.*?\*\/\s*)*insert\b/is.test(q.query);
             st.insert = insert;
             log.push({ t: Date.now(), proto: 'native', rev: st.rev, client: st.name, user: st.user, query_id: q.query_id, query: q.query.slice(0, 4000), settings: q.settings, compression: q.compression });
@@ -236,6 +237,8 @@ function nativeSession(c) {
       return void c.write(b);
     }
     st.heard = true;
+    const small = st.q && st.q.compression ? 60 : 30; // more than this was data, not only the end of external tables
+    if (st.phase === 'opaque' && (b[0] === 2 || (st.data > small && b[b.length - 1] === 5))) st.ended = true;
     if (st.phase === 'opaque' && st.insert && b[0] !== 11 && b[0] !== 1 && st.data > (st.q.compression ? 60 : 30) && !st.hold) {
       if (peek('native', 'ack', st.q.query)) st.hold = pick('native', 'ack', st.q.query);
     }
