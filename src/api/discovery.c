@@ -21,6 +21,8 @@
 #define BACKOFF_MIN_MS  2000 /* http-api §6 */
 #define BACKOFF_MAX_MS  60000
 #define NUDGE_MIN_MS    1000
+#define ENGINE_START_NS (UINT64_C(20) * 1000000000) /* the embedded engine may take this long */
+#define ENGINE_POLL_MS  200
 #define PERSISTED_NAME  "schema" /* and ".database" */
 #define CAUSE_CAP       512
 #define NAME_CAP        (LIMIT_NAME_BYTES + 16)
@@ -49,6 +51,8 @@ struct discovery {
     uint64_t backoff_ms; /* discovery thread */
     uint64_t next_ns;    /* monotonic time of the next refresh; discovery thread */
     uint64_t last_ns;    /* of the last attempt */
+    uint64_t started_ns;
+    bool embedded;
     struct metric *failures, *refreshes, *tables;
 };
 
@@ -195,6 +199,43 @@ static void adopt(struct discovery *d, struct schema_catalog *fresh)
     }
 }
 
+/* What the operator can do about it, for the end of a log line. */
+static const char *remedy(const struct ch_error *e)
+{
+    switch (e->code) {
+    case 81: /* UNKNOWN_DATABASE */
+        return "; check clickhouse.database";
+    case 192: /* UNKNOWN_USER */
+    case 193: /* WRONG_PASSWORD */
+    case 194: /* REQUIRED_PASSWORD */
+    case 516: /* AUTHENTICATION_FAILED */
+        return "; check clickhouse.username and clickhouse.password";
+    default:
+        return "";
+    }
+}
+
+static void refresh_failed(struct discovery *d, const struct ch_error *e, uint64_t now)
+{
+    bool engine_starts = d->embedded && !d->discovered && e->outcome == CH_UNAVAILABLE &&
+                         now - d->started_ns < ENGINE_START_NS;
+    metric_add(d->failures, 1);
+    (void)pthread_mutex_lock(&d->lock);
+    bool known = d->catalog != NULL;
+    (void)snprintf(d->cause, sizeof(d->cause), "%.*s%s", CAUSE_CAP - 80, e->text, remedy(e));
+    (void)pthread_mutex_unlock(&d->lock);
+    if (engine_starts) {
+        d->next_ns = now + ENGINE_POLL_MS * UINT64_C(1000000);
+        return;
+    }
+    if (!d->failing)
+        log_warn("schema.refresh_failed", "%s%s; retried with backoff, %s", e->text, remedy(e),
+                 known ? "the last known schema stays in use" : "ingest needs a schema first");
+    d->failing = true;
+    d->next_ns = now + jittered_ns(d->backoff_ms);
+    d->backoff_ms = d->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : d->backoff_ms * 2;
+}
+
 static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
 {
     struct schema_catalog *fresh = NULL;
@@ -208,17 +249,7 @@ static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
         d->next_ns = now + jittered_ns(atomic_load(&d->interval_ms));
         return CH_OK;
     }
-    metric_add(d->failures, 1);
-    if (!d->failing)
-        log_warn("schema.refresh_failed", "%s; retried with backoff, %s", e->text,
-                 d->discovered ? "the last known schema stays in use"
-                               : "ingest needs a schema first");
-    d->failing = true;
-    (void)pthread_mutex_lock(&d->lock);
-    (void)snprintf(d->cause, sizeof(d->cause), "%.*s", CAUSE_CAP - 1, e->text);
-    (void)pthread_mutex_unlock(&d->lock);
-    d->next_ns = now + jittered_ns(d->backoff_ms);
-    d->backoff_ms = d->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : d->backoff_ms * 2;
+    refresh_failed(d, e, now);
     return outcome;
 }
 
@@ -333,6 +364,8 @@ int discovery_start(struct discovery **out, struct store *store,
     d->magic = DISCOVERY_MAGIC;
     d->store = store;
     d->backoff_ms = BACKOFF_MIN_MS;
+    d->started_ns = io_monotonic_ns();
+    d->embedded = options->embedded;
     atomic_store(&d->interval_ms, options->refresh_interval_ms);
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)snprintf(d->cause, sizeof(d->cause), "not tried yet");
@@ -387,7 +420,8 @@ void discovery_set_target(struct discovery *d, struct ch_target *target)
 
 void discovery_set_interval(struct discovery *d, uint64_t refresh_interval_ms)
 {
-    atomic_store(&d->interval_ms, refresh_interval_ms);
+    if (atomic_exchange(&d->interval_ms, refresh_interval_ms) != refresh_interval_ms)
+        discovery_nudge(d); /* the wait under way was measured with the old one */
 }
 
 void discovery_nudge(struct discovery *d)

@@ -20,6 +20,7 @@ struct discovery;
 struct discovery_options {
     struct ch_target *clickhouse; /* discovery takes a reference of its own */
     uint64_t refresh_interval_ms;
+    bool embedded; /* the engine starts beside us: asked often until it answers, without alarm */
 };
 
 /* Loads the persisted schema, if any, and starts the thread. store: not owned. */
@@ -30,7 +31,7 @@ void discovery_stop(struct discovery *d);
 /* Another ClickHouse, or another way in: asked soon, without waiting for the interval or a backoff.
  * A question that is under way ends with the old one. Any thread. */
 void discovery_set_target(struct discovery *d, struct ch_target *target);
-/* Any thread. */
+/* Counts from a refresh that follows at once. Any thread. */
 void discovery_set_interval(struct discovery *d, uint64_t refresh_interval_ms);
 
 /* A new reference to the current catalog, or NULL before there is one. Any thread; takes a lock, so

@@ -325,6 +325,8 @@ static int add_record(struct api_loop *a, struct ingest_op *op, const struct sch
         return rc;
     if (op->result.status != 0) {
         metric_add(a->metrics.rejected_record, 1);
+        if (op->result.unknown_column) /* added a moment ago? The next try may know it. */
+            discovery_nudge(a->shared->discovery);
         return 0;
     }
     if (op->result.unknown_ignored > 0)

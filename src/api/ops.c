@@ -80,15 +80,16 @@ static void ask(struct api_loop *a, struct http_request *r, enum discovery_task_
 
 static void answer_ready(struct api_loop *a, struct http_request *r, const struct ops_task *t)
 {
-    const char *cause = NULL;
-    if (t->task.outcome != CH_OK)
-        cause = t->task.error.text;
-    else if (commit_accepting(a->shared->log, &cause))
-        cause = NULL;
-    if (cause == NULL)
+    const char *full = NULL;
+    bool reached = t->task.outcome == CH_OK, room = commit_accepting(a->shared->log, &full);
+    char both[CAUSE_CAP + sizeof(t->task.error.text)];
+    if (reached && room) {
         http_reply_json_const(r, SLICE_LIT("{\"status\":\"ready\"}"));
-    else
-        reply_status(a, r, 503, "not ready", cause);
+        return;
+    }
+    (void)snprintf(both, sizeof(both), "%s%s%s", reached ? "" : t->task.error.text,
+                   reached || room ? "" : "; ", room ? "" : full);
+    reply_status(a, r, 503, "not ready", both);
 }
 
 static void answer_refresh(struct api_loop *a, struct http_request *r, const struct ops_task *t)

@@ -347,6 +347,12 @@ void config_build_check(struct config_builder *b)
             b, "prometheus.port", "prometheus.port",
             "prometheus.port: a port of its own is not supported by this version yet; write "
             "0 for server.port");
+    /* the engine serves loopback only; another address would be another ClickHouse */
+    if (c->clickhouse.embedded &&
+        (c->clickhouse.addr_count != 1 || strcmp(c->clickhouse.addr[0].host, "127.0.0.1") != 0))
+        rule_broken(b, "clickhouse.embedded", "clickhouse.addr",
+                    "clickhouse.addr must be 127.0.0.1 and a port with clickhouse.embedded, which "
+                    "serves that address only");
     for (uint32_t i = 0; i < c->cors.allowed_origin_count; i++)
         if (strcmp(c->cors.allowed_origins[i], "*") == 0 && c->cors.allowed_origin_count > 1)
             rule_broken(b, "cors.allowed_origins", "cors.allowed_origins",

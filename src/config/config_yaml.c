@@ -72,13 +72,18 @@ static void report_syntax(struct walker *w)
         return;
     }
     const char *problem = p->problem != NULL ? p->problem : "is not YAML";
+    const char *context = p->context;
+    if (strstr(problem, "cannot start any token") != NULL) { /* in plain words */
+        problem = "a tab or one of % @ ` stands where a key or value begins; indent with spaces";
+        context = NULL;
+    }
     if (p->error == YAML_READER_ERROR) /* has an offset only */
         config_finding(w->b, 0, 0, "not UTF-8 text at byte %zu: %s", p->problem_offset + 1,
                        problem);
     else
         config_finding(w->b, (uint32_t)p->problem_mark.line + 1,
                        (uint32_t)p->problem_mark.column + 1, "not valid YAML: %s%s%s", problem,
-                       p->context != NULL ? " " : "", p->context != NULL ? p->context : "");
+                       context != NULL ? " " : "", context != NULL ? context : "");
 }
 
 /* The next event; false when reading ends here. The caller deletes it. */

@@ -175,13 +175,17 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
     };
 }
 
-static void log_lines(const char *id, const struct buf *text)
+/* A line each; what was only noticed is news, what needs the operator is a warning. */
+static void log_lines(const char *id, const struct buf *text, const char *warn_about)
 {
     const char *p = text->ptr, *end = text->ptr + text->len;
     while (p < end) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         size_t n = lf != NULL ? (size_t)(lf - p) : (size_t)(end - p);
-        log_warn(id, "%.*s", (int)n, p);
+        if (warn_about == NULL || memmem(p, n, warn_about, strlen(warn_about)) != NULL)
+            log_warn(id, "%.*s", (int)n, p);
+        else
+            log_info(id, "%.*s", (int)n, p);
         p += n + 1;
     }
 }
@@ -233,12 +237,14 @@ static void reload(struct daemon *d)
         adopted = NULL;
     }
     if (adopted == NULL) {
-        log_lines("config.refused", &text);
+        log_lines("config.refused", &text, NULL);
         log_warn("config.refused", "the settings in force stay");
     } else {
-        log_lines("config.changed", &text);
+        bool waits = text.len > 0 && memmem(text.ptr, text.len, "(restart needed)", 16) != NULL;
+        log_lines("config.changed", &text, "(restart needed)");
         adopt(d, adopted, target);
-        log_info("config.reloaded", "the new settings are in force");
+        log_info("config.reloaded", "the new settings are in force%s",
+                 waits ? ", except those that need a restart" : "");
     }
     config_unref(next);
     notify_send("READY=1");
@@ -257,8 +263,10 @@ static int open_listeners(struct daemon *d, struct err *e)
     uint16_t port = c->server.port;
     for (uint32_t i = 0; i < c->server.listen_count && i < LISTEN_MAX; i++) {
         int rc = http_listen(c->server.listen[i], port, &d->listen_fds[i], &port, e);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) {
+            struct err cause = *e;
+            return err_set(e, rc, "%s (server.listen, server.port)", cause.text);
+        }
         d->listen_count++;
         log_info("daemon.listening", "address=%s port=%u", c->server.listen[i], port);
     }
@@ -338,7 +346,8 @@ static int start_rest(struct daemon *d, struct err *e)
 {
     const struct config *c = d->config;
     struct discovery_options discovery = {.clickhouse = d->target,
-                                          .refresh_interval_ms = c->schema_refresh_ms};
+                                          .refresh_interval_ms = c->schema_refresh_ms,
+                                          .embedded = c->clickhouse.embedded};
     int rc = discovery_start(&d->discovery, d->store, &discovery, e);
     if (rc != 0)
         return rc;
@@ -360,12 +369,30 @@ static int start_rest(struct daemon *d, struct err *e)
     return loops_start(&d->loops, &d->api, c->server.threads, d->listen_fds, d->listen_count, e);
 }
 
+/* Said once and plainly here, rather than by whichever room is the first to need the folder. */
+static int check_data_dir(const char *path, struct err *e)
+{
+    struct stat st;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return err_set_errno(e, -errno,
+                             "%s: cannot make this folder (data_dir); make it, owned by the user "
+                             "of wavehoused",
+                             path);
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        return err_set(e, -ENOTDIR, "%s (data_dir) is not a folder", path);
+    if (access(path, R_OK | W_OK | X_OK) != 0)
+        return err_set_errno(e, -errno,
+                             "%s (data_dir) cannot be used by user id %u; it must be owned by the "
+                             "user of wavehoused",
+                             path, (unsigned)geteuid());
+    return 0;
+}
+
 static int start(struct daemon *d, struct err *e)
 {
-    if (mkdir(d->config->data_dir, 0700) != 0 && errno != EEXIST)
-        return err_set_errno(e, -errno, "%s: cannot make the data directory (data_dir)",
-                             d->config->data_dir);
-    int rc = open_listeners(d, e);
+    int rc = check_data_dir(d->config->data_dir, e);
+    if (rc == 0)
+        rc = open_listeners(d, e);
     if (rc == 0)
         rc = start_clickhouse(d, e);
     if (rc == 0)

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/queue.h"
+#include "http/http.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@
 #define BACKOFF_MAX_MS   30000
 #define STABLE_NS        (UINT64_C(60) * 1000000000) /* a run this long resets the backoff */
 #define STOP_TIMEOUT_MS  20000
+#define PORT_WAIT_NS     (UINT64_C(5) * 1000000000)
 #define PATH_CAP         4096
 #define LINE_CAP         300 /* of the engine's last words in our own log */
 
@@ -250,6 +252,30 @@ static void *supervise_main(void *arg)
     return NULL;
 }
 
+/* Somebody else's ClickHouse on our port would be taken for the engine and get our events. Right
+ * after a crash the port may still be held by the engine of the previous run, which ends by itself.
+ */
+static int port_check(uint16_t port, const char *key, struct err *e)
+{
+    uint64_t until = io_monotonic_ns() + PORT_WAIT_NS;
+    for (;;) {
+        int fd, rc;
+        uint16_t bound;
+        rc = http_listen("127.0.0.1", port, &fd, &bound, e);
+        if (rc == 0) {
+            (void)close(fd);
+            return 0;
+        }
+        if (rc != -EADDRINUSE || io_monotonic_ns() > until)
+            return err_set_errno(
+                e, rc,
+                "clickhouse.embedded: the engine cannot have port %u of 127.0.0.1 "
+                "(%s); is another ClickHouse there? Stop it or choose another port",
+                port, key);
+        (void)poll(NULL, 0, 100);
+    }
+}
+
 int engine_child_start(struct engine_child **out, const struct engine_child_options *options,
                        struct err *e)
 {
@@ -259,14 +285,16 @@ int engine_child_start(struct engine_child **out, const struct engine_child_opti
     c->options = *options;
     (void)snprintf(c->dir, sizeof(c->dir), "%s/clickhouse", options->data_dir);
     (void)snprintf(c->log_path, sizeof(c->log_path), "%s/engine.log", c->dir);
-    int rc = 0;
-    if (access(options->library, R_OK) != 0)
+    int rc = port_check(options->tcp_port, "clickhouse.addr", e);
+    if (rc == 0)
+        rc = port_check(options->http_port, "clickhouse.http_port", e);
+    if (rc == 0 && access(options->library, R_OK) != 0)
         rc = err_set_errno(e, -errno,
                            "%s: the embedded engine's library (clickhouse.embedded_library)",
                            options->library);
-    else if (mkdir(c->dir, 0700) != 0 && errno != EEXIST)
+    if (rc == 0 && mkdir(c->dir, 0700) != 0 && errno != EEXIST)
         rc = err_set_errno(e, -errno, "%s", c->dir);
-    else if ((rc = log_open(c)) != 0)
+    if (rc == 0 && (rc = log_open(c)) != 0)
         (void)err_set_errno(e, rc, "%s", c->log_path);
     if (rc == 0 && (rc = queue_init(&c->wake, 1)) != 0)
         (void)err_set_errno(e, rc, "starting the embedded engine");

@@ -21,7 +21,8 @@ struct engine_child_options {
     uint16_t tcp_port, http_port;
 };
 
-/* Starts the supervising thread; the options' strings stay valid until stop. */
+/* Starts the supervising thread; the options' strings stay valid until stop. Both ports must be
+ * free: blocks up to 5 s for an engine of the previous run to end. */
 int engine_child_start(struct engine_child **out, const struct engine_child_options *options,
                        struct err *e) WH_MUST_CHECK;
 /* SIGTERM, wait, SIGKILL after 20 s. Blocks. */

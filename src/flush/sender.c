@@ -600,7 +600,8 @@ static void check_window(const struct schema_table *t)
     log_warn("flush.dedup_window",
              "table=%.*s: ClickHouse does not look for repeated inserts, so a crash at the wrong "
              "moment may store rows twice; advice=\"ALTER TABLE %.*s MODIFY SETTING "
-             "non_replicated_deduplication_window = 1000\"",
+             "non_replicated_deduplication_window = 1000\" (old servers have no such setting: "
+             "there only replicated tables remember inserts)",
              SLICE_ARG(t->name), SLICE_ARG(t->name));
 }
 

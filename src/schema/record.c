@@ -196,9 +196,11 @@ static int find_columns(struct record_checker *c, const struct schema_table *t,
             add_member(c, col, k);
             continue;
         }
-        if (!ignore_unknown)
+        if (!ignore_unknown) {
+            result->unknown_column = true;
             return refuse(result, "unknown column ", key_text(c, doc, &nodes[k]), " for table ",
                           t->name);
+        }
         result->unknown_ignored++;
         c->changed = true;
     }
@@ -436,6 +438,7 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     result->status = 0;
     result->message[0] = '\0';
     result->unknown_ignored = 0;
+    result->unknown_column = false;
     const struct slice none = {NULL, 0};
     if (doc->nodes[0].kind != JSON_OBJECT)
         return refuse(result, "record must be a JSON object", none, "", none);

@@ -20,6 +20,7 @@ struct record_result {
     int status;         /* 0, or the HTTP status a single record is answered with (400) */
     char message[2048]; /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
     uint32_t unknown_ignored; /* keys dropped */
+    bool unknown_column;      /* why it was refused: perhaps the schema is out of date */
 };
 
 struct record_checker; /* scratch memory and zone cache; one per thread */

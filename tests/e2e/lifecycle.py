@@ -84,6 +84,26 @@ def bad_configurations():
     bad("server: [1, 2\n", path + ":")
     bad("clickhouse:\n  embedded: maybe\n", path + ":2:")
     bad("data_dir: relative/path\n", path + ":1:")
+    bad("server:\n\tport: 8080\n", path + ":2:", "tab")
+    bad("clickhouse:\n  embedded: true\n  addr: db1:9000\n", path + ":3:", "clickhouse.embedded")
+    bad("clickhouse:\n  embedded: true\n  addr: ['127.0.0.1:9000', '127.0.0.1:9001']\n", path + ":3:")
+
+
+def cannot_start():
+    """What stops a start is named: file, setting, cause."""
+    d = daemon()
+    plain = os.path.join(d.dir, "plain")
+    open(plain, "w", encoding="utf-8").close()
+    for folder, words in ((plain, "not a folder"), (plain + "/data", "Not a directory"), (d.dir + "/no/data", "No such file")):
+        d.config["data_dir"] = folder
+        status, _, err = d.run()
+        ok(status == 1 and f"{folder}" in err and words in err and "data_dir" in err, f"data_dir: {words}", f"{status}: {err}")
+    d.remove()
+    # A server that is there already must not be taken for the embedded engine.
+    d = daemon(settings={"clickhouse.embedded": True, "clickhouse.embedded_library": env.program("wavehoused")})
+    status, _, err = d.run()
+    ok(status == 1 and str(server.tcp) in err and "clickhouse.addr" in err, "embedded: a taken port is named", f"{status}: {err}")
+    d.remove()
 
 
 def open_listener():
@@ -125,6 +145,8 @@ def reload():
             return a.fields.get("access-control-allow-origin") == "https://only.example"
         ok(net.wait_for(adopted, 5), "SIGHUP adopts a new value")
         ok("server.threads" in d.log(), "and names the key that needs a restart", d.log())
+        ok(net.wait_for(lambda: re.search(r"warn config.changed server.threads.*restart needed", d.log()), 5)
+           and re.search(r"info config.changed cors", d.log()), "only that one is a warning", d.log())
         with open(d.config_path, "w", encoding="utf-8") as f:
             f.write("cors: {allowed_origins: [\n")
         d.process.send_signal(signal.SIGHUP)
@@ -252,10 +274,13 @@ def schema_refresh():
         same({k: column.get(k) for k in ("name", "type", "is_nullable", "has_default")},
              {"name": "id", "type": "UInt32", "is_nullable": False, "has_default": False}, "GET /v1/ops/schema")
         ok(json.loads(a.body)["name"] == "later", "of one table")
+        server.query(f"ALTER TABLE {database}.later ADD COLUMN x String")
+        same(d.ingest("later", {"id": 2, "x": "y"}).error, 'unknown column "x" for table "later"', "a column added later is unknown")
+        ok(net.wait_for(lambda: d.ingest("later", {"id": 2, "x": "y"}).status == 200, 5), "and known within seconds, without being told")
 
 
 if __name__ == "__main__":
     if not (clickhouse.modern() or clickhouse.old()):
         tap.skip_all("no ClickHouse to test against")
-    tap.run(prepare, command_line, check_and_print, bad_configurations, open_listener, lock, reload, drain, readiness,
+    tap.run(prepare, command_line, check_and_print, bad_configurations, cannot_start, open_listener, lock, reload, drain, readiness,
             without_clickhouse, schema_refresh)

@@ -217,9 +217,10 @@ static void test_refusals(void)
     refuses("syntax", "server:\n  port: [1\n",
             "wavehoused.yaml:3:1: not valid YAML: did not find expected ',' or ']' while parsing a "
             "flow sequence\n");
-    refuses("tab", "server:\n\tport: 1\n",
-            "wavehoused.yaml:2:1: not valid YAML: found character that cannot start any token "
-            "while scanning for the next token\n");
+    refuses(
+        "tab", "server:\n\tport: 1\n",
+        "wavehoused.yaml:2:1: not valid YAML: a tab or one of % @ ` stands where a key or value "
+        "begins; indent with spaces\n");
     refuses("not UTF-8", "data_dir: \xff\n",
             "wavehoused.yaml: not UTF-8 text at byte 11: invalid leading UTF-8 octet\n");
     refuses("nested too deep",
