@@ -216,6 +216,15 @@ class Suite:
         got, _ = rows_within(self.s, f"SELECT count() FROM {self.db}.bulk WHERE text = 'limit'", n, 10)
         same(got, n, self.say("all of them stored"))
 
+    def split(self):
+        text = "split" * 200000
+        a = self.d.ingest("bulk", "\n".join('{"id":%d,"text":"%s"}' % (i, text) for i in range(9)), kind=NDJSON)
+        v = a.json() or {}
+        same((a.status, v.get("total"), v.get("succeeded")), (200, 9, 9),
+             self.say("a body of 9 MB, more than one entry of the log holds"))
+        got, _ = rows_within(self.s, f"SELECT count() FROM {self.db}.bulk WHERE length(text) = 1000000", 9, 10)
+        same(got, 9, self.say("all of it stored"))
+
     def visible(self):
         a = self.d.ingest("bulk", [{"id": i, "text": "fast"} for i in range(500)])
         same(a.status, 200, self.say("500 rows accepted"))
@@ -353,7 +362,7 @@ class Suite:
 def suite(server):
     def run():
         t = Suite(server)
-        for part in (t.health, t.routing, t.cors, t.single, t.messages, t.order, t.batches, t.bodies, t.results_limit,
+        for part in (t.health, t.routing, t.cors, t.single, t.messages, t.order, t.batches, t.bodies, t.results_limit, t.split,
                      t.visible, t.dead_letters, t.timestamps, t.access_log, t.stored, t.stop):
             try:
                 part()

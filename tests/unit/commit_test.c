@@ -5,6 +5,7 @@
 #include "cluster/commit.h"
 #include "io/clock.h"
 #include "tests/lib/tap.h"
+#include "tests/lib/tmpdir.h"
 #include "wal/wal.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static void on_poison(void *ctx, const struct err *e)
 }
 
 struct fixture {
-    char path[64];
+    char *path;
     struct wal *w;
     struct commit_log *c;
     struct queue done;
@@ -72,13 +73,6 @@ static void fixture_close(struct fixture *f)
     queue_fini(&f->done);
 }
 
-static void fixture_remove(const struct fixture *f)
-{
-    char command[128];
-    (void)snprintf(command, sizeof(command), "rm -rf %s", f->path);
-    (void)!system(command);
-}
-
 /* Wait for one proposal; NULL after ten seconds. */
 static struct proposal *wait_done(struct fixture *f)
 {
@@ -107,10 +101,9 @@ static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *d
 
 static void test_group_commit(void)
 {
-    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    struct fixture f = {.path = tmpdir_make()};
     static struct proposal p[MANY];
     static char data[100] = "payload";
-    ok(mkdtemp(f.path) != NULL, "temporary folder");
     if (!fixture_open(&f, UINT64_MAX))
         return;
     int before = atomic_load(&syncs);
@@ -135,15 +128,14 @@ static void test_group_commit(void)
     is_u64(commit_term(f.c), 2, "each start is a new term");
     is_u64(wal_commit_index(f.w), last + 1, "what was durable is committed with the new no-op");
     fixture_close(&f);
-    fixture_remove(&f);
+    tmpdir_remove(f.path);
 }
 
 static void test_budget(void)
 {
-    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    struct fixture f = {.path = tmpdir_make()};
     static struct proposal p;
     static char data[60000];
-    ok(mkdtemp(f.path) != NULL, "temporary folder");
     if (!fixture_open(&f, 3 * SEGMENT))
         return;
     int accepted = 0;
@@ -174,15 +166,14 @@ static void test_budget(void)
     }
     ok(again, "once segments are flushed they make room, even inside the retention time");
     fixture_close(&f);
-    fixture_remove(&f);
+    tmpdir_remove(f.path);
 }
 
 static void test_poison(void)
 {
-    struct fixture f = {.path = "/tmp/commit_test.XXXXXX"};
+    struct fixture f = {.path = tmpdir_make()};
     static struct proposal p[3];
     static char data[10];
-    ok(mkdtemp(f.path) != NULL, "temporary folder");
     if (!fixture_open(&f, UINT64_MAX))
         return;
     propose(&f, &p[0], WAL_CONTROL, data, sizeof(data));
@@ -201,7 +192,20 @@ static void test_poison(void)
     ok(d != NULL && d->result == WH_EPOISON, "and nothing is acknowledged after it, though syncs "
                                              "would succeed again");
     fixture_close(&f);
-    fixture_remove(&f);
+    tmpdir_remove(f.path);
+}
+
+static void test_subscribers(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    int taken = 0;
+    if (!fixture_open(&f, UINT64_MAX))
+        return;
+    while (taken < 100 && commit_subscribe(f.c, &f.done) == 0)
+        taken++;
+    is_u64((uint64_t)taken, 8, "eight consumers are woken, a ninth is refused");
+    fixture_close(&f);
+    tmpdir_remove(f.path);
 }
 
 int main(void)
@@ -212,5 +216,6 @@ int main(void)
     test_group_commit();
     test_budget();
     test_poison();
+    test_subscribers();
     return tap_done();
 }

@@ -2,6 +2,8 @@
 /* The control store: blobs, positions, dead letters, and what a kill leaves of them. */
 #include "store/store.h"
 
+#include "base/limits.h"
+
 #include "tests/lib/tap.h"
 #include "tests/lib/tmpdir.h"
 
@@ -84,6 +86,8 @@ static void test_blobs(struct store *s)
     name[400] = '\0';
     ok(store_blob_put(s, name, SLICE_LIT(""), &e) == 0, "a name of 400 bytes is fine");
     ok(store_blob_put(s, "", SLICE_LIT("x"), &e) == WH_ELIMIT, "no name is refused");
+    struct slice huge = {name, 64 * MIB + 1}; /* the length decides, nothing is read */
+    ok(store_blob_put(s, "schema", huge, &e) == WH_ELIMIT, "more than 64 MiB are refused");
     buf_fini(&out);
 }
 

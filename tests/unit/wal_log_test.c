@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "wal/batch.h"
+#include "wal/tables.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -135,8 +136,54 @@ static void test_round_trip(void)
     tmpdir_remove(dir);
 }
 
+/* A batch of one record for this table, as far as the footer cares. */
+static void note_table(struct wal_tables *t, uint64_t index, const char *name)
+{
+    struct wal_batch_builder b;
+    struct buf payload;
+
+    wal_batch_init(&b);
+    buf_init(&payload, SIZE_MAX);
+    buf_put_str(&b.text, "{}");
+    if (wal_batch_add(&b, index, 0) != 0 ||
+        wal_batch_finish(&b, slice_str(name), SLICE_LIT("")) != 0)
+        abort();
+    buf_put_slice(&payload, buf_slice(&b.head));
+    buf_put_slice(&payload, buf_slice(&b.items));
+    buf_put_slice(&payload, buf_slice(&b.text));
+    wal_tables_note(t, index, buf_slice(&payload));
+    buf_fini(&payload);
+    wal_batch_fini(&b);
+}
+
+static void test_tables_limit(void)
+{
+    struct wal_tables *t = malloc(sizeof(*t));
+    char name[1001];
+
+    wal_tables_reset(t);
+    for (unsigned i = 0; i < WAL_TABLES_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "t%u", i);
+        note_table(t, i + 1, name);
+    }
+    ok(t->count == WAL_TABLES_MAX && !t->incomplete, "%d tables in one segment", WAL_TABLES_MAX);
+    note_table(t, 5000, "t7");
+    ok(!t->incomplete && t->items[7].last_index == 5000, "a known one again");
+    note_table(t, 5001, "one more");
+    ok(t->count == WAL_TABLES_MAX && t->incomplete, "one more: the footer says that it lacks some");
+
+    wal_tables_reset(t);
+    for (unsigned i = 0; i <= WAL_TABLE_NAMES_BYTES / 1000; i++) {
+        (void)snprintf(name, sizeof(name), "%01000u", i);
+        note_table(t, i + 1, name);
+    }
+    ok(t->count == WAL_TABLE_NAMES_BYTES / 1000 && t->incomplete, "the same when names are long");
+    free(t);
+}
+
 int main(void)
 {
     test_round_trip();
+    test_tables_limit();
     return tap_done();
 }
