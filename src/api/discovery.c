@@ -41,6 +41,7 @@ struct discovery {
     struct ch_target *next_target;    /* in force from the next question on */
     char cause[CAUSE_CAP];
     _Atomic uint64_t version;     /* written by the discovery thread */
+    _Atomic uint64_t succeeded;   /* written by the discovery thread */
     _Atomic uint64_t interval_ms; /* written by a reload */
     _Atomic bool nudged;
     _Atomic bool retargeted; /* next_target is not target */
@@ -245,6 +246,7 @@ static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
     metric_add(d->refreshes, 1);
     if (outcome == CH_OK) {
         adopt(d, fresh);
+        atomic_fetch_add(&d->succeeded, 1);
         d->backoff_ms = BACKOFF_MIN_MS;
         d->next_ns = now + jittered_ns(atomic_load(&d->interval_ms));
         return CH_OK;
@@ -428,6 +430,11 @@ void discovery_nudge(struct discovery *d)
 {
     if (!atomic_exchange(&d->nudged, true))
         queue_wake(&d->tasks);
+}
+
+uint64_t discovery_refreshes(const struct discovery *d)
+{
+    return atomic_load(&d->succeeded);
 }
 
 int discovery_ask(struct discovery *d, struct discovery_task *task)

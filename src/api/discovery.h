@@ -46,6 +46,8 @@ bool discovery_pending_cause(struct discovery *d, char *text, size_t cap);
 /* Refresh soon, at most once a second: an unknown table or column was met. Any thread, never
  * blocks. */
 void discovery_nudge(struct discovery *d);
+/* How many discoveries have succeeded. Any thread, never blocks. */
+uint64_t discovery_refreshes(const struct discovery *d);
 
 enum discovery_task_kind {
     DISCOVERY_PING,

@@ -100,6 +100,11 @@ static struct schema_catalog *current_catalog(void *ctx)
     return discovery_catalog_of_target(((struct daemon *)ctx)->discovery);
 }
 
+static uint64_t refreshes(void *ctx)
+{
+    return discovery_refreshes(((struct daemon *)ctx)->discovery);
+}
+
 static void request_refresh(void *ctx)
 {
     discovery_nudge(((struct daemon *)ctx)->discovery);
@@ -171,6 +176,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : wal_budget(c) / 10,
         .catalog = current_catalog,
         .request_refresh = request_refresh,
+        .refreshes = refreshes,
         .ctx = d,
     };
 }

@@ -42,9 +42,12 @@ struct flush_options {
     uint64_t dlq_max_bytes;
     /* Both are called from flush threads and must not block for long. catalog gives one reference,
      * or NULL while no schema of the target's database is known: rows must not become dead letters
-     * for what another database looks like. request_refresh asks for a discovery soon. */
+     * for what another database looks like. request_refresh asks for a discovery soon; refreshes
+     * counts those that succeeded: schema trouble with the same catalog as before proves nothing.
+     */
     struct schema_catalog *(*catalog)(void *ctx);
     void (*request_refresh)(void *ctx);
+    uint64_t (*refreshes)(void *ctx);
     void *ctx;
 };
 

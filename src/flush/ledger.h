@@ -76,7 +76,8 @@ struct flush_table {
     uint32_t heap_at; /* place in the heap of times, UINT32_MAX: not in */
     /* Kept for the planner: */
     uint32_t attempts, schema_attempts;
-    int outcome;  /* of the last job, enum ch_outcome */
+    uint64_t schema_refreshes; /* schema discoveries before the last of schema_attempts */
+    int outcome;               /* of the last job, enum ch_outcome */
     bool recount; /* the oldest run's rows and bytes are not known: flush_ledger_recount */
     bool window_warned, pending_shown;
     void *metrics;

@@ -448,6 +448,17 @@ static void count_retry(const struct flush_table *t, const char *reason)
     buf_fini(&label);
 }
 
+/* Only when the schema was asked for again since the last one: rows do not become dead letters
+ * because discovery fails. */
+static void count_schema_attempt(struct planner *p, struct flush_table *t)
+{
+    uint64_t refreshes = p->options.refreshes(p->options.ctx);
+    if (refreshes == t->schema_refreshes)
+        return;
+    t->schema_refreshes = refreshes;
+    t->schema_attempts++;
+}
+
 /* After a job that must come again: when. */
 static uint64_t retry_after(struct planner *p, struct flush_table *t, const struct flush_job *job)
 {
@@ -458,7 +469,7 @@ static uint64_t retry_after(struct planner *p, struct flush_table *t, const stru
         return SCHEMA_AGAIN_NS;
     t->attempts++;
     if (job->outcome == CH_SCHEMA && job->reached)
-        t->schema_attempts++;
+        count_schema_attempt(p, t);
     uint64_t wait = flush_backoff_ns(o->retry_min_ms, o->retry_max_ms, t->attempts, rnd(p));
     uint64_t parts = PARTS_BACKOFF * o->retry_min_ms;
     if (job->outcome == CH_TOO_MANY_PARTS && wait < parts * NS_PER_MS)

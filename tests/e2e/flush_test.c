@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -82,8 +83,17 @@ static struct schema_catalog *get_catalog(void *ctx)
     return c;
 }
 
+static _Atomic uint64_t refresh_count;
+
+static uint64_t count_refreshes(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&refresh_count);
+}
+
 static void refresh(void *ctx)
 {
+    atomic_fetch_add(&refresh_count, 1);
     struct ch_http *h = ch_http_new(&options);
     struct schema_catalog *c = NULL;
     struct ch_error e = {0};
@@ -157,7 +167,8 @@ static void start_flush(struct node *n, const char *cluster)
                                .dlq_enabled = true,
                                .dlq_max_bytes = 64 * MIB,
                                .catalog = get_catalog,
-                               .request_refresh = refresh};
+                               .request_refresh = refresh,
+                               .refreshes = count_refreshes};
     if (flush_start(&n->flush, &fo, &e) != 0) {
         printf("Bail out! %s\n", e.text);
         exit(99);

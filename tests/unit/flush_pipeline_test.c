@@ -31,6 +31,14 @@ static void refresh(void *ctx)
     atomic_fetch_add(&refreshes, 1);
 }
 
+static _Atomic bool no_refresh; /* schema discovery fails */
+
+static uint64_t count_refreshes(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&no_refresh) ? 0 : atomic_load(&refreshes);
+}
+
 static const char *const tables[] = {"alpha", "beta", "gamma", "http", "gone"};
 
 static void make_catalog(void)
@@ -90,7 +98,8 @@ static struct flush_options flush_options(struct node *n)
                                   .dlq_enabled = dlq_enabled,
                                   .dlq_max_bytes = 64 * MIB,
                                   .catalog = get_catalog,
-                                  .request_refresh = refresh};
+                                  .request_refresh = refresh,
+                                  .refreshes = count_refreshes};
 }
 
 static void start(struct node *n, const char *dir)
@@ -327,6 +336,32 @@ static void test_dropped_table(void)
     tmpdir_remove(dir);
 }
 
+/* While the schema cannot be read again, nobody knows whether the table is gone. */
+static void test_schema_unknown(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done;
+    struct flush_stats s;
+    reset_fake();
+    atomic_store(&no_refresh, true);
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        abort();
+    uint32_t before = atomic_load(&refreshes);
+    post(&n, "gone", 30, &done);
+    uint64_t begin = io_monotonic_ns();
+    while (atomic_load(&refreshes) < before + 10 && io_monotonic_ns() - begin < 5000000000u)
+        (void)poll(NULL, 0, 5);
+    flush_stats_get(n.flush, &s);
+    is_u64(s.pending_rows, 30, "without discovery rows of an unknown table wait");
+    atomic_store(&no_refresh, false);
+    ok(drain(&n, 5000), "with it they become dead letters");
+    is_u64(stop(&n), 0, "stop");
+    queue_fini(&done);
+    tmpdir_remove(dir);
+}
+
 /* A test's node, queue and folder. */
 struct bench {
     char *dir;
@@ -529,6 +564,7 @@ int main(void)
     test_faults();
     test_outage();
     test_dropped_table();
+    test_schema_unknown();
     test_store_lost();
     test_store_lost_dead_letters();
     test_isolation();
