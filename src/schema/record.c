@@ -376,14 +376,47 @@ struct stamp {
     size_t len;
 };
 
-static void put_member(const struct record_checker *c, const struct json_doc *doc,
-                       const struct member *m, struct buf *out)
+static bool holds_text(const struct ch_type *t)
+{
+    if (t->kind == CH_STRING)
+        return true;
+    for (uint32_t i = 0; i < t->child_count; i++)
+        if (holds_text(t->children[i]))
+            return true;
+    return false;
+}
+
+static bool is_nested(const struct json_doc *doc, const struct json_node *value)
+{
+    for (uint32_t i = (uint32_t)(value - doc->nodes) + 1; i < value->next; i++)
+        if (doc->nodes[i].kind >= JSON_ARRAY)
+            return true;
+    return false;
+}
+
+/* An array or object that meets a String, as in [[1, 2]] for Array(String), is stored as the text
+ * that was sent: its white space counts. A line break cannot stay, a record is one line. */
+static bool keeps_space(const struct schema_column *col, const struct json_doc *doc,
+                        const struct json_node *value)
+{
+    if (value->kind < JSON_ARRAY || (value->flags & JSON_F_SPACED) == 0 || !is_nested(doc, value) ||
+        !holds_text(col->peeled))
+        return false;
+    struct slice raw = json_raw(doc, value);
+    return memchr(raw.ptr, '\n', raw.len) == NULL && memchr(raw.ptr, '\r', raw.len) == NULL;
+}
+
+static void put_member(const struct record_checker *c, const struct schema_table *t,
+                       const struct json_doc *doc, const struct member *m, struct buf *out)
 {
     const struct json_node *key = &doc->nodes[m->key];
     json_put_minified(out, doc, key);
     buf_put_u8(out, ':');
     if (m->text_len == 0) {
-        json_put_minified(out, doc, key + 1);
+        if (keeps_space(&t->columns[m->ordinal], doc, key + 1))
+            buf_put_slice(out, json_raw(doc, key + 1));
+        else
+            json_put_minified(out, doc, key + 1);
         return;
     }
     buf_put_u8(out, '"');
@@ -412,7 +445,7 @@ static int write_record(const struct record_checker *c, const struct schema_tabl
             continue;
         buf_put_u8(out, (uint8_t)separator);
         separator = ',';
-        put_member(c, doc, &c->members[i], out);
+        put_member(c, t, doc, &c->members[i], out);
     }
     if (stamp->ordinal >= 0) {
         buf_put_u8(out, (uint8_t)separator);

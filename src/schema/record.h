@@ -3,8 +3,10 @@
  *
  * Canonical form = one JSON object on one line: unknown keys dropped (when ignored), of duplicate
  * keys the last, no insignificant white space, top-level DateTime and DateTime64 values as RFC 3339
- * UTC, received_timestamp stamped. Keys appear in the order sent; an unchanged record without white
- * space is copied byte for byte. */
+ * UTC, received_timestamp stamped. White space stays where ClickHouse may store it as text: in
+ * arrays and objects that hold further ones, for a type with a String inside, unless there is a
+ * line break. Keys appear in the order sent; an unchanged record without white space is copied byte
+ * for byte. */
 #ifndef WH_SCHEMA_RECORD_H
 #define WH_SCHEMA_RECORD_H
 

@@ -179,6 +179,13 @@ static void test_form(void)
 {
     becomes("t", " { \"id\" : 1 ,\n \"s\" : \"a b\" } ", "{\"id\":1,\"s\":\"a b\"}");
     becomes("t", "{\"id\":1,\"arr\":[ 1 , 2 ]}", "{\"id\":1,\"arr\":[1,2]}");
+    /* What meets a String is stored as it was sent, but never with a line break. */
+    becomes("texts", " { \"a\" : [ [1, 2] , \"x\" ] , \"n\" : [ 1 ] }",
+            "{\"a\":[ [1, 2] , \"x\" ],\"n\":[1]}");
+    becomes("texts", "{\"m\":{ \"k\" :{\"a\":\t1}}, \"n\":[] }",
+            "{\"m\":{ \"k\" :{\"a\":\t1}},\"n\":[]}");
+    becomes("texts", "{\"a\":[ [1,\n2] ]}", "{\"a\":[[1,2]]}");
+    becomes("texts", "{\"a\":[ [1,\r2] ]}", "{\"a\":[[1,2]]}");
     becomes("t", "{\"id\":1,\"id\":2}", "{\"id\":2}");
     becomes("t", "{\"id\":[],\"s\":\"x\",\"id\":3,\"s\":\"y\"}", "{\"id\":3,\"s\":\"y\"}");
     becomes("t", "{\"id\":1,\"s\":\"x\",\"i\\u0064\":3}", "{\"s\":\"x\",\"i\\u0064\":3}");
@@ -328,6 +335,10 @@ static void add(const char *name, const char *type, const char *kind)
 static void make_catalog(void)
 {
     b = schema_builder_new();
+    add_table("texts");
+    add("a", "Array(Nullable(String))", "DEFAULT");
+    add("m", "Map(String, LowCardinality(String))", "DEFAULT");
+    add("n", "Array(Int32)", "DEFAULT");
     add_table("t");
     add("id", "UInt64", "");
     add("s", "String", "DEFAULT");
