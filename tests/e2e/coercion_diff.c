@@ -4,6 +4,9 @@
  * compared cell by cell, byte by byte. A value must be refused by both or by none.
  *
  * usage: coercion_diff [SEED [CASES_PER_TYPE [TYPE…]]]
+ *        coercion_diff --print [SEED [CASES_PER_TYPE [TYPE…]]]
+ * --print: only print the cases, for coercion.py: per type a JSON line with title, columns and the
+ * number of cases, then a line for each case.
  * environment: WH_CH26_HTTP, the HTTP port on loopback of a ClickHouse 26 server; without it every
  * test is skipped. The tables coercion_direct and coercion_native are made and dropped. Prints TAP:
  * one test per table, at the end the number of value cases. */
@@ -250,6 +253,20 @@ static void put_record(struct run *r, uint32_t number)
     buf_put_str(&r->text, "}\n");
 }
 
+static void put_records(struct run *r, uint32_t count)
+{
+    buf_reset(&r->text);
+    r->cases = calloc(count, sizeof(*r->cases));
+    r->case_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        r->cases[i].off = r->text.len;
+        put_record(r, i);
+        r->cases[i].len = r->text.len - r->cases[i].off;
+    }
+    if (buf_reserve(&r->text, LIMIT_JSON_PADDING) != 0)
+        bail("memory", "");
+}
+
 /* text: LIMIT_JSON_PADDING bytes may be read behind it. The code, or -1 when it is no JSON. */
 static int encode(struct run *r, struct slice text)
 {
@@ -269,16 +286,7 @@ static int encode(struct run *r, struct slice text)
 
 static void make_cases(struct run *r, uint32_t count)
 {
-    buf_reset(&r->text);
-    r->cases = calloc(count, sizeof(*r->cases));
-    r->case_count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        r->cases[i].off = r->text.len;
-        put_record(r, i);
-        r->cases[i].len = r->text.len - r->cases[i].off;
-    }
-    if (buf_reserve(&r->text, LIMIT_JSON_PADDING) != 0)
-        bail("memory", "");
+    put_records(r, count);
     for (uint32_t i = 0; i < count; i++) {
         r->cases[i].ours = encode(r, case_text(r, &r->cases[i]));
         r->cases[i].mutated = r->cases[i].ours < 0;
@@ -503,6 +511,13 @@ static void test_canonical(struct run *r, const struct layout *l, struct slice t
     buf_fini(&out);
 }
 
+static void free_layout(struct run *r)
+{
+    ch_block_free(r->block);
+    schema_catalog_unref(r->catalog);
+    free(r->cases);
+}
+
 static void test_layout(struct run *r, const struct layout *l, uint32_t count,
                         struct slice timezone)
 {
@@ -521,9 +536,7 @@ static void test_layout(struct run *r, const struct layout *l, uint32_t count,
         printf("# %u refusals and %u cells differ\n", refusals, cells);
     if (has_times(r->table))
         test_canonical(r, l, timezone);
-    ch_block_free(r->block);
-    schema_catalog_unref(r->catalog);
-    free(r->cases);
+    free_layout(r);
 }
 
 static bool chosen(const struct layout *l, int argc, char **argv)
@@ -534,8 +547,44 @@ static bool chosen(const struct layout *l, int argc, char **argv)
     return argc <= 3;
 }
 
+static void print_layout(struct run *r, const struct layout *l, uint32_t count)
+{
+    struct buf head;
+    buf_init(&head, SIZE_MAX);
+    make_schema(r, l, SLICE_LIT("UTC"));
+    put_records(r, count);
+    buf_put_str(&head, "{\"title\":");
+    buf_put_json_string(&head, slice_str(l->title));
+    buf_printf(&head, ",\"count\":%u,\"columns\":{", count);
+    for (int i = 0; i < COLUMNS_MAX && layout_name(l, i) != NULL; i++) {
+        buf_put_str(&head, i == 0 ? "" : ",");
+        buf_put_json_string(&head, slice_str(layout_name(l, i)));
+        buf_put_u8(&head, ':');
+        buf_put_json_string(&head, slice_str(layout_type(l, i)));
+    }
+    buf_put_str(&head, "}}\n");
+    (void)fwrite(head.ptr, 1, head.len, stdout);
+    (void)fwrite(r->text.ptr, 1, r->text.len, stdout);
+    buf_fini(&head);
+    free_layout(r);
+}
+
+static int print_cases(int argc, char **argv)
+{
+    struct run r = {.gen = {argc > 1 ? strtoull(argv[1], NULL, 10) : 1}};
+    uint32_t count = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : CASES_DEFAULT;
+    buf_init(&r.text, SIZE_MAX);
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
+        if (chosen(&layouts[i], argc, argv))
+            print_layout(&r, &layouts[i], count);
+    buf_fini(&r.text);
+    return fflush(stdout) != 0 || ferror(stdout) != 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--print") == 0)
+        return print_cases(argc - 1, argv + 1);
     const char *port = getenv("WH_CH26_HTTP");
     if (port == NULL || *port == '\0')
         return skip_all("WH_CH26_HTTP is not set: no ClickHouse 26 server to compare with");
