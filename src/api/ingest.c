@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* POST /v1/ingest (http-api §7): the path of one event from the request to the log.
  *
- *   head known    ingest_on_head     table known? body limit            (refused before the body is
- * read) body complete ingest_on_request  framing → collect: each record parsed, checked, written in
- *                                    canonical form into the batch of the open part
- *                 submit             parts are proposed to the log thread in order
- *   committed     ingest_on_committed the last part is back → answer
+ *   head known      ingest_on_head       table known? body limit? Refused before the body is read
+ *   body complete   ingest_on_request    framing → collect: each record parsed, checked, written
+ *                                        in canonical form into the batch of the open part
+ *                   submit               parts are proposed to the log thread in order
+ *   committed       ingest_on_committed  the last part is back → answer
  *
  * Nothing is proposed before the whole body was read and checked, so a syntax error in an array
  * stores nothing. A part is one log entry; only bodies over LIMIT_WAL_ENTRY_BYTES need more than
- * one. */
+ * one. Entries are committed one by one: when a later part finds no room the answer is 503, and the
+ * parts before it stay stored. */
 #include "api/api_priv.h"
 #include "base/limits.h"
 #include "base/magic.h"
@@ -49,8 +50,7 @@ struct ingest_op {
     uint64_t idle_since_ns;
 };
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory -------------------------------------------------------------------------------- */
 
 static struct ingest_op *op_take(struct api_loop *a, struct http_request *r)
 {
@@ -152,8 +152,7 @@ static struct ingest_part *part_open(struct ingest_op *op)
     return part;
 }
 
-/* --- the head ----------------------------------------------------------------------------------
- */
+/* --- the head ------------------------------------------------------------------------------ */
 
 /* Decode `table`, find it; otherwise answer and return NULL (http-api §7.2, 1–3). */
 static const struct schema_table *find_table(struct api_loop *a, struct http_request *r)
@@ -253,8 +252,7 @@ int ingest_on_head(struct api_loop *a, struct http_request *r, struct http_admit
     return 0;
 }
 
-/* --- reading the body --------------------------------------------------------------------------
- */
+/* --- reading the body ---------------------------------------------------------------------- */
 
 static bool is_space(char c)
 {
@@ -419,8 +417,7 @@ static bool collect(struct api_loop *a, struct ingest_op *op, const struct schem
     return op->single ? collect_one(a, op, t) : collect_many(a, op, t, framing == JSON_LINES);
 }
 
-/* --- to the log and back -----------------------------------------------------------------------
- */
+/* --- to the log and back ------------------------------------------------------------------- */
 
 static void op_answer(struct api_loop *a, struct ingest_op *op)
 {

@@ -8,8 +8,7 @@
 
 #define CAUSE_CAP 1024
 
-/* --- health ------------------------------------------------------------------------------------
- */
+/* --- health -------------------------------------------------------------------------------- */
 
 /* False, with the cause as a sentence, while there is no schema or the log has failed. */
 static bool is_live(struct api_loop *a, char *cause, size_t cap)
@@ -56,8 +55,7 @@ void ops_v1_health(struct api_loop *a, struct http_request *r)
     http_reply(r, &reply);
 }
 
-/* --- questions to the discovery thread ---------------------------------------------------------
- */
+/* --- questions to the discovery thread ----------------------------------------------------- */
 
 struct ops_task {
     struct discovery_task task;
@@ -135,8 +133,7 @@ void ops_schema_refresh(struct api_loop *a, struct http_request *r)
     ask(a, r, DISCOVERY_REFRESH);
 }
 
-/* --- answers from what is known here -----------------------------------------------------------
- */
+/* --- answers from what is known here ------------------------------------------------------- */
 
 void ops_version(struct api_loop *a, struct http_request *r)
 {

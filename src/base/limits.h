@@ -30,9 +30,9 @@
 /* Log (architecture §5). */
 #define LIMIT_WAL_ENTRY_BYTES (4 * MIB)  /* a request over this is split over several entries */
 #define LIMIT_RECORD_BYTES    (16 * MIB) /* one record: the default body limit */
-#define LIMIT_WAL_PAYLOAD_BYTES \
-    (17 * MIB) /* one entry: one record of the largest kind and its head */
-#define LIMIT_WAL_BLOCK 4096
+/* One entry: one record of the largest kind and its head. */
+#define LIMIT_WAL_PAYLOAD_BYTES (17 * MIB)
+#define LIMIT_WAL_BLOCK         4096
 
 /* ClickHouse: a table with more columns than this is refused (ClickHouse itself warns at 1000). */
 #define LIMIT_TABLE_COLUMNS 4096

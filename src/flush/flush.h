@@ -19,9 +19,8 @@
 #include "store/store.h"
 #include "wal/wal.h"
 
-#define FLUSH_SENDERS_MAX                                                  \
-    4 /* an insert keeps about one core of ours and one of ClickHouse busy \
-       */
+/* An insert keeps about one core of ours and one of ClickHouse busy. */
+#define FLUSH_SENDERS_MAX 4
 
 struct flush;
 

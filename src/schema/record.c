@@ -123,8 +123,7 @@ static int refuse_kind(struct record_result *r, const struct schema_column *col,
     return r->status;
 }
 
-/* ---- keys to columns ---------------------------------------------------------------------------
- */
+/* ---- keys to columns ---------------------------------------------------------------------- */
 
 /* The key's text, escapes resolved; a key too long to be a name is cut. */
 static struct slice key_text(struct record_checker *c, const struct json_doc *doc,
@@ -207,8 +206,7 @@ static int find_columns(struct record_checker *c, const struct schema_table *t,
     return 0;
 }
 
-/* ---- values ------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------- */
 
 enum {
     STRING = 1 << 0,
@@ -367,8 +365,7 @@ static int judge_missing(const struct record_checker *c, const struct schema_tab
     return 0;
 }
 
-/* ---- output ------------------------------------------------------------------------------------
- */
+/* ---- output ------------------------------------------------------------------------------- */
 
 struct stamp {
     int32_t ordinal; /* -1: none */

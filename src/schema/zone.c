@@ -29,8 +29,7 @@ struct zone {
     struct change changes[]; /* ascending */
 };
 
-/* ---- the rule at a file's end: a POSIX TZ string -----------------------------------------------
- */
+/* ---- the rule at a file's end: a POSIX TZ string ------------------------------------------ */
 
 struct rule_day {
     char kind; /* 'J': day of a year without Feb 29; '0': day from 0; 'M': week day */
@@ -369,8 +368,7 @@ void zone_free(struct zone *z)
     free(z);
 }
 
-/* ---- questions ---------------------------------------------------------------------------------
- */
+/* ---- questions ---------------------------------------------------------------------------- */
 
 struct slice zone_name(const struct zone *z)
 {
