@@ -71,17 +71,40 @@ def embedded():
 
 
 def taken_port():
-    """What the engine says when it cannot run is in the daemon's own log."""
-    with socket.socket() as s:
-        s.bind((net.HOST, 0))
-        s.listen()
-        d = Daemon(name="embedded", settings={
-            "clickhouse.embedded": True, "clickhouse.embedded_library": servers.engine_library(),
-            "clickhouse.addr": f"127.0.0.1:{s.getsockname()[1]}", "clickhouse.http_port": net.free_port()})
-        with d:
-            d.start(None)
+    """Another listener on the engine's port: refused at the start; later, what the engine says is in the daemon's log."""
+    tcp = net.free_port()
+    d = Daemon(name="embedded", settings={
+        "clickhouse.embedded": True, "clickhouse.embedded_library": servers.engine_library(),
+        "clickhouse.addr": f"127.0.0.1:{tcp}", "clickhouse.http_port": net.free_port()})
+
+    def take():
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((net.HOST, tcp))
+            s.listen()
+            return s
+        except OSError:
+            s.close()
+
+    def take_after_kill():
+        """Before the supervisor's pause is over: 1 s at first, twice as long each time."""
+        for _ in range(5):
+            for child in children(d.process.pid):
+                os.kill(child, signal.SIGKILL)
+            taken = net.wait_for(take, 0.9)
+            if taken:
+                return taken
+            net.wait_for(lambda: children(d.process.pid), 20)
+        raise RuntimeError("the port was never free:\n" + d.log_tail())
+    with d:
+        with take():
+            status, _, err = d.run()
+            ok(status == 1 and f"port {tcp} " in err and "clickhouse.addr" in err, "taken at the start: named, status 1", err)
+        d.start("/readyz", 60)
+        with take_after_kill():
             ok(net.wait_for(lambda: re.search(r"engine\.exited status=2;.* printed: .*Address already in use", d.log()), 20),
-               "a taken port is named in the daemon's log", d.log_tail())
+               "taken before its restart: named in the daemon's log", d.log_tail())
 
 
 if __name__ == "__main__":
