@@ -33,6 +33,7 @@
 #define PROPOSALS_MAX          65536
 #define CONNECT_TIMEOUT_MS     3000
 #define WAL_DEFAULT_BYTES      (50 * UINT64_C(1000000000)) /* wal.max_bytes */
+#define FLUSH_STOP_MS_MIN      1000
 #define STATUS_EVERY_MS        5000
 #define ROOM_RESERVE_BYTES_MAX (256 * KIB)
 #define PATH_CAP               4096
@@ -472,8 +473,10 @@ static void stop(struct daemon *d)
         loops_stop(d->loops, timeout_ms);
     for (int i = 0; i < d->listen_count; i++)
         (void)close(d->listen_fds[i]);
-    uint64_t now = io_monotonic_ns();
-    if (d->flush != NULL && flush_stop(d->flush, until > now ? (until - now) / 1000000 : 0) != 0) {
+    uint64_t now = io_monotonic_ns(), left_ms = until > now ? (until - now) / 1000000 : 0;
+    /* Slow clients may have used the time up: an insert under way still gets its moment. */
+    left_ms = left_ms > FLUSH_STOP_MS_MIN ? left_ms : FLUSH_STOP_MS_MIN;
+    if (d->flush != NULL && flush_stop(d->flush, left_ms) != 0) {
         /* A sender hangs in ClickHouse. Everything that it uses must stay; the process ends. */
         log_warn("daemon.stopped", "an insert did not end within server.shutdown_timeout; it is "
                                    "repeated at the next start");

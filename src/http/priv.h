@@ -42,6 +42,8 @@
  * reads its answer instead of a reset. */
 #define HTTP_LINGER_BYTES (64 * MIB)
 #define HTTP_LINGER_MS    5000
+#define HTTP_LINGER_STOP_MS \
+    500 /* while the server drains: the answer is out, a stop must not wait long */
 
 /* All bodies of one loop together; beyond, new body bytes are refused with 503. */
 #define HTTP_BODIES_BYTES (1 * GIB)

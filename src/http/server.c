@@ -131,7 +131,7 @@ static uint64_t patience_ms(const struct http_server *s, enum http_wait wait)
     case HTTP_WAIT_WRITE:
         return s->options.body_timeout_ms;
     case HTTP_WAIT_LINGER:
-        return HTTP_LINGER_MS;
+        return s->draining ? HTTP_LINGER_STOP_MS : HTTP_LINGER_MS;
     case HTTP_WAIT_NONE:
     case HTTP_WAITS:
         break;
