@@ -115,6 +115,8 @@ uint64_t wal_commit_index(const struct wal *w);
 void wal_stats_get(struct wal *w, struct wal_stats *out);
 /* True when n more payload bytes find room without another prepared segment. Any thread. */
 bool wal_has_room(const struct wal *w, uint64_t n);
+/* False when not even an empty segment would have that room. The thread that appends. */
+bool wal_can_have_room(const struct wal *w, uint64_t n);
 
 /* Housekeeping thread. Make the next segment ready if none is (blocks: a new head page and two
  * syncs on the file of a trimmed segment; without one it allocates and zero-fills, which takes

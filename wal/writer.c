@@ -234,6 +234,14 @@ uint64_t wal_segment_room(const struct wal *w, const struct wal_segment *seg)
            wal_block_align(WAL_GROUP_HEAD_BYTES + WAL_OPEN_BODY_BYTES + w->membership_len);
 }
 
+bool wal_can_have_room(const struct wal *w, uint64_t n)
+{
+    uint64_t most = wal_footer_offset(w->segment_bytes) - WAL_HEAD_BYTES -
+                    wal_block_align(WAL_GROUP_HEAD_BYTES + WAL_OPEN_BODY_BYTES + w->membership_len);
+    return n <= UINT64_MAX / 2 &&
+           wal_block_align(n + WAL_GROUP_HEAD_BYTES + WAL_ENTRY_HEAD_BYTES) <= most;
+}
+
 /* Room for need more bytes of entry, after closing the group or the segment where it must be. */
 static int make_room(struct wal *w, uint64_t need)
 {

@@ -102,8 +102,9 @@ static uint64_t event_room(const struct commit_log *c, size_t bytes)
 /* 0 when the entry is in the open group. */
 static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
 {
+    /* Waiting for room that cannot come would hold up everybody. */
     if (p->type == WAL_EVENTS && !wal_has_room(c->w, event_room(c, bytes)))
-        return WH_EAGAIN;
+        return wal_can_have_room(c->w, event_room(c, bytes) + KIB) ? WH_EAGAIN : WH_ELIMIT;
     struct wal_entry entry = {
         .type = p->type,
         .flags = p->flags,

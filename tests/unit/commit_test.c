@@ -169,6 +169,26 @@ static void test_budget(void)
     tmpdir_remove(f.path);
 }
 
+/* An entry that leaves no reserve in any segment is refused, and at once: others wait behind it. */
+static void test_too_large(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    struct proposal p;
+    static char data[SEGMENT - SEGMENT / 16];
+    if (!fixture_open(&f, 0))
+        return;
+    uint64_t begin = io_monotonic_ns();
+    propose(&f, &p, WAL_EVENTS, data, sizeof(data));
+    struct proposal *back = wait_done(&f);
+    ok(back == &p && back->result == WH_ELIMIT, "larger than a segment can hold");
+    ok(io_monotonic_ns() - begin < 2000000000u, "without waiting for room");
+    propose(&f, &p, WAL_EVENTS, data, 1000);
+    back = wait_done(&f);
+    ok(back == &p && back->result == 0, "the log goes on");
+    fixture_close(&f);
+    tmpdir_remove(f.path);
+}
+
 static void test_poison(void)
 {
     struct fixture f = {.path = tmpdir_make()};
@@ -215,6 +235,7 @@ int main(void)
     faulty.fdatasync = counting_fdatasync;
     test_group_commit();
     test_budget();
+    test_too_large();
     test_poison();
     test_subscribers();
     return tap_done();
