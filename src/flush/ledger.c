@@ -92,9 +92,9 @@ static uint64_t idle_due(const struct flush_rules *r, const struct flush_table *
     if (t->run_count == 0)
         return UINT64_MAX;
     uint64_t due = run_at(t, 0)->seen_ns + r->interval_ns;
-    if (run_at(t, 0)->seen_ns == 0 || t->rows >= r->max_rows || t->bytes >= r->max_bytes)
+    if (run_at(t, 0)->seen_ns == 0 || t->rows >= r->burst_rows || t->bytes >= r->burst_bytes)
         due = 0;
-    else if (t->rows >= r->eager_rows) {
+    else if (t->rows >= r->eager_rows || t->rows >= r->max_rows || t->bytes >= r->max_bytes) {
         uint64_t eager = t->cut_ns == 0 ? 0 : t->cut_ns + r->spacing_ns;
         due = eager < due ? eager : due;
     }
@@ -176,6 +176,10 @@ void flush_ledger_set_rules(struct flush_ledger *l, const struct flush_rules *ru
         l->rules.max_rows = FLUSH_PLAN_ROWS_MAX / 2; /* a single entry may go beyond */
     if (l->rules.max_rows == 0)
         l->rules.max_rows = 1;
+    l->rules.burst_rows = l->rules.max_rows * FLUSH_BURST;
+    if (l->rules.burst_rows > FLUSH_PLAN_ROWS_MAX / 2)
+        l->rules.burst_rows = FLUSH_PLAN_ROWS_MAX / 2;
+    l->rules.burst_bytes = l->rules.max_bytes * FLUSH_BURST;
     flush_ledger_each(l, set_rules_of, l);
 }
 
@@ -542,7 +546,7 @@ void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t no
     for (uint32_t i = 0; i < t->run_count; i++) {
         const struct flush_run *run = run_at(t, i);
         if (i > 0 &&
-            (rows + run->rows > l->rules.max_rows || bytes + run->bytes > l->rules.max_bytes))
+            (rows + run->rows > l->rules.burst_rows || bytes + run->bytes > l->rules.burst_bytes))
             break;
         rows += run->rows;
         bytes += run->bytes;

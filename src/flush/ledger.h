@@ -18,13 +18,19 @@
 
 #define FLUSH_EAGER_ROWS 500  /* http-api §7.8: so many rows do not wait for the timer */
 #define FLUSH_SPACING_MS 1000 /* but a busy table gets about one insert a second */
+#define FLUSH_BURST \
+    4 /* times flush.max_rows and max_bytes: the most that a busy table's plan takes */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
 
 struct flush_rules {
     uint64_t interval_ns, max_rows, max_bytes;
-    uint64_t spacing_ns; /* between two cuts of a table below max_rows and max_bytes */
+    /* Most in one plan, made from max_rows and max_bytes. A table that reaches those within
+     * spacing_ns of its last cut gathers on, up to here: few large blocks cost ClickHouse much less
+     * (fewer parts to merge) than the same rows in many. */
+    uint64_t burst_rows, burst_bytes;
+    uint64_t spacing_ns; /* between two cuts of a table below burst_rows and burst_bytes */
     uint64_t eager_rows;
 };
 

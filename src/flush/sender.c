@@ -47,6 +47,7 @@ struct flush_sender {
     struct flush_rows unit, left, right;
     struct flush_source source; /* of the job at hand */
     uint32_t dead_count;        /* items in proposal.payload */
+    int32_t dead_code;          /* of the first of them */
     bool split;                 /* halves on the stack that no progress entry knows */
     bool unsaved;               /* the stack differs from what a restart would find */
     uint64_t started_ns;
@@ -186,6 +187,18 @@ static void count_error(enum ch_outcome outcome)
 
 /* ---- dead letters ---- */
 
+/* Not ClickHouse's text: it quotes the value, and a log line holds no payload. */
+static void dead_say(const struct flush_sender *s, uint32_t rows)
+{
+    static struct log_limit limit = LOG_LIMIT(10);
+    uint64_t dropped;
+    if (log_limit_pass(&limit, &dropped))
+        log_warn("flush.dead_letters",
+                 "table=%s rows=%u code=%d: refused for good, kept with the reason beside them; "
+                 "repeated=%" PRIu64,
+                 s->job.plan.table.ptr, rows, s->dead_code, dropped);
+}
+
 static int dead_commit(struct flush_sender *s)
 {
     if (s->dead_count == 0)
@@ -214,6 +227,8 @@ static int dead_commit(struct flush_sender *s)
         log_error("flush.dropped",
                   "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
                   job->plan.table.ptr, n);
+    else
+        dead_say(s, n);
     return 0;
 }
 
@@ -232,6 +247,7 @@ static int dead_add(struct flush_sender *s, const struct flush_dead_item *item)
                                   .dropped = !s->job.dlq_enabled};
         buf_reset(payload);
         flush_dead_put_head(payload, &head);
+        s->dead_code = item->code;
     }
     flush_dead_put_item(payload, item);
     s->dead_count++;

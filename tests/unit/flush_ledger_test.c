@@ -83,13 +83,16 @@ static void test_triggers(void)
     flush_ledger_ended(l, t, 0);
     is_u64(next_due(l, T0 + 3), T0 + 1 + rules.spacing_ns, "the next cut keeps its distance");
     events(l, 6, "a", 7000, T0 + 4);
-    ok(due(l, T0 + 4) == t, "unless there is a full plan");
+    is_u64(next_due(l, T0 + 4), T0 + 1 + rules.spacing_ns, "also at max_rows, so soon after it");
+    for (uint64_t i = 7; i <= 10; i++)
+        events(l, i, "a", 7000, T0 + 4);
+    ok(due(l, T0 + 4) == t, "unless there are four times max_rows");
     flush_ledger_cut(l, t, T0 + 4, &p);
-    ok(p.first == 3 && p.last == 5 && p.rows == 1200, "runs are taken whole, up to max_rows");
+    ok(p.first == 3 && p.last == 9 && p.rows == 29200, "runs are taken whole, up to that");
     flush_ledger_cut_failed(l, t, T0 + 900 * MS);
     is_u64(next_due(l, T0 + 5), T0 + 900 * MS, "a refused plan is proposed again later");
     struct flush_totals s = flush_ledger_totals(l);
-    ok(s.rows == 8200 && s.open_plans == 0, "sums");
+    ok(s.rows == 36200 && s.open_plans == 0, "sums");
     flush_ledger_free(l);
 }
 
