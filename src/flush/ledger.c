@@ -14,6 +14,10 @@
 struct flush_ledger {
     uint32_t magic;
     struct flush_rules rules;
+    /* Most in one plan. A table that reaches max_rows or max_bytes within spacing_ns of its last
+     * cut gathers on, up to here: few large blocks cost ClickHouse much less (fewer parts to merge)
+     * than the same rows in many. */
+    uint64_t burst_rows, burst_bytes;
     struct flush_table **hash; /* chains; hash_cap is a power of two */
     uint32_t hash_cap, table_count;
     struct flush_table **heap; /* by due_ns; room for every table */
@@ -87,12 +91,13 @@ static struct flush_run *run_at(const struct flush_table *t, uint32_t i)
     return &t->runs[(t->run_head + i) & (t->run_cap - 1)];
 }
 
-static uint64_t idle_due(const struct flush_rules *r, const struct flush_table *t)
+static uint64_t idle_due(const struct flush_ledger *l, const struct flush_table *t)
 {
+    const struct flush_rules *r = &l->rules;
     if (t->run_count == 0)
         return UINT64_MAX;
     uint64_t due = run_at(t, 0)->seen_ns + r->interval_ns;
-    if (run_at(t, 0)->seen_ns == 0 || t->rows >= r->burst_rows || t->bytes >= r->burst_bytes)
+    if (run_at(t, 0)->seen_ns == 0 || t->rows >= l->burst_rows || t->bytes >= l->burst_bytes)
         due = 0;
     else if (t->rows >= r->eager_rows || t->rows >= r->max_rows || t->bytes >= r->max_bytes) {
         uint64_t eager = t->cut_ns == 0 ? 0 : t->cut_ns + r->spacing_ns;
@@ -105,7 +110,7 @@ static void reschedule(struct flush_ledger *l, struct flush_table *t)
 {
     uint64_t due = UINT64_MAX;
     if (t->phase == FLUSH_IDLE)
-        due = idle_due(&l->rules, t);
+        due = idle_due(l, t);
     else if (t->phase == FLUSH_WAITING)
         due = t->hold_ns;
     heap_set(l, t, due);
@@ -176,10 +181,10 @@ void flush_ledger_set_rules(struct flush_ledger *l, const struct flush_rules *ru
         l->rules.max_rows = FLUSH_PLAN_ROWS_MAX / 2; /* a single entry may go beyond */
     if (l->rules.max_rows == 0)
         l->rules.max_rows = 1;
-    l->rules.burst_rows = l->rules.max_rows * FLUSH_BURST;
-    if (l->rules.burst_rows > FLUSH_PLAN_ROWS_MAX / 2)
-        l->rules.burst_rows = FLUSH_PLAN_ROWS_MAX / 2;
-    l->rules.burst_bytes = l->rules.max_bytes * FLUSH_BURST;
+    l->burst_rows = l->rules.max_rows * FLUSH_BURST;
+    if (l->burst_rows > FLUSH_PLAN_ROWS_MAX / 2)
+        l->burst_rows = FLUSH_PLAN_ROWS_MAX / 2;
+    l->burst_bytes = l->rules.max_bytes * FLUSH_BURST;
     flush_ledger_each(l, set_rules_of, l);
 }
 
@@ -545,8 +550,7 @@ void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t no
     uint64_t rows = 0, bytes = 0, last = 0;
     for (uint32_t i = 0; i < t->run_count; i++) {
         const struct flush_run *run = run_at(t, i);
-        if (i > 0 &&
-            (rows + run->rows > l->rules.burst_rows || bytes + run->bytes > l->rules.burst_bytes))
+        if (i > 0 && (rows + run->rows > l->burst_rows || bytes + run->bytes > l->burst_bytes))
             break;
         rows += run->rows;
         bytes += run->bytes;

@@ -26,11 +26,7 @@
 
 struct flush_rules {
     uint64_t interval_ns, max_rows, max_bytes;
-    /* Most in one plan, made from max_rows and max_bytes. A table that reaches those within
-     * spacing_ns of its last cut gathers on, up to here: few large blocks cost ClickHouse much less
-     * (fewer parts to merge) than the same rows in many. */
-    uint64_t burst_rows, burst_bytes;
-    uint64_t spacing_ns; /* between two cuts of a table below burst_rows and burst_bytes */
+    uint64_t spacing_ns; /* between two cuts of a table that has less than FLUSH_BURST times */
     uint64_t eager_rows;
 };
 
