@@ -18,8 +18,7 @@
 
 #define FLUSH_EAGER_ROWS 500  /* http-api §7.8: so many rows do not wait for the timer */
 #define FLUSH_SPACING_MS 1000 /* but a busy table gets about one insert a second */
-#define FLUSH_BURST \
-    4 /* times flush.max_rows and max_bytes: the most that a busy table's plan takes */
+#define FLUSH_BURST      4    /* times max_rows and max_bytes: most in a busy table's plan */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
