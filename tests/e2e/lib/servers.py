@@ -33,11 +33,14 @@ def need_file(path, how):
 
 
 class Child:
-    """A process in a session of its own, ended by its pid; SIGKILL for the whole group when it does not listen."""
+    """A process in a session of its own, ended by its pid; SIGKILL for the whole group when it does not listen.
 
-    def __init__(self, command, log_path, extra_env=None, stdout=None):
+    follows: standard input is a pipe from us, so that wavehoused-engine ends with us even when we are killed."""
+
+    def __init__(self, command, log_path, extra_env=None, stdout=None, follows=False):
         with open(log_path, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE if follows else subprocess.DEVNULL,
+                                            stdout=stdout or log, stderr=log,
                                             env=dict(os.environ, **(extra_env or {})), start_new_session=True)
 
     def stop(self, seconds=10):
