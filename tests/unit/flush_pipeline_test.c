@@ -548,7 +548,8 @@ static void test_kill(void)
     }
     fake->kill_after_every = 0;
     start(&n, dir);
-    /* A quiet machine acknowledges more between the kills than a sanitizer build flushes in 10 s. */
+    /* A quiet machine acknowledges more between the kills than a sanitizer build flushes in 10 s.
+     */
     ok(drain(&n, 120000), "after %d kills everything is flushed", rounds);
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
