@@ -46,9 +46,10 @@ void wal_tables_note(struct wal_tables *t, uint64_t index, struct slice payload)
 {
     struct slice table;
     uint32_t count;
+    uint8_t flags;
     struct wal_table_stat *item;
 
-    if (!wal_batch_head(payload, &table, &count) || (item = table_find(t, table)) == NULL) {
+    if (!wal_batch_head(payload, &table, &count, &flags) || (item = table_find(t, table)) == NULL) {
         t->incomplete = true;
         return;
     }

@@ -451,10 +451,8 @@ static int part_propose(struct api_loop *a, struct ingest_part *part, struct sli
     if (rc != 0)
         return rc;
     struct proposal *p = &part->proposal;
-    *p = (struct proposal){.type = WAL_EVENTS, .part_count = 3, .done = &a->committed};
-    p->parts[0] = (struct iovec){b->head.ptr, b->head.len};
-    p->parts[1] = (struct iovec){b->items.ptr, b->items.len};
-    p->parts[2] = (struct iovec){b->text.ptr, b->text.len};
+    *p = (struct proposal){.type = WAL_EVENTS, .done = &a->committed};
+    p->part_count = wal_batch_parts(b, p->parts);
     p->queued_ns = io_monotonic_ns();
     rc = commit_propose_quiet(a->shared->log, p);
     if (rc == 0 && a->quiet_count++ == 0) {

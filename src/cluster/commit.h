@@ -14,7 +14,7 @@
 struct proposal {
     struct queue_link link;
     uint8_t type, flags;
-    struct iovec parts[4]; /* payload; owned by the proposer until the proposal comes back */
+    struct iovec parts[5]; /* payload; owned by the proposer until the proposal comes back */
     int part_count;
     struct queue *done; /* where it goes when decided; NULL: on_done is called on the log thread */
     void (*on_done)(struct proposal *p);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flush/scan.h"
 
-/* Looks at the head only: most entries of the range are other tables'. */
+/* Looks at the head only: most entries of the range are other tables'. Held records are none of a
+ * plan's rows. */
 static bool is_of(struct slice payload, struct slice table)
 {
     struct slice name;
     uint32_t count;
-    return wal_batch_head(payload, &name, &count) && slice_eq(name, table);
+    uint8_t flags;
+    return wal_batch_head(payload, &name, &count, &flags) && (flags & WAL_BATCH_HELD) == 0 &&
+           slice_eq(name, table);
 }
 
 int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,

@@ -22,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     inside(b.table, payload.ptr, size);
     inside(b.sender, payload.ptr, size);
     inside(b.text, payload.ptr, size);
+    inside(b.origin, payload.ptr, size);
+    if (b.ids != NULL)
+        inside((struct slice){b.ids, (size_t)b.count * WAL_BATCH_ID_BYTES}, payload.ptr, size);
     for (uint32_t i = 0; i < b.count; i++) {
         struct wal_batch_record r = wal_batch_get(&b, i);
 

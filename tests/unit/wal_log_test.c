@@ -136,6 +136,56 @@ static void test_round_trip(void)
     tmpdir_remove(dir);
 }
 
+static void put_parts(struct buf *payload, const struct wal_batch_builder *b)
+{
+    struct iovec parts[WAL_BATCH_PARTS];
+    int n = wal_batch_parts(b, parts);
+
+    for (int i = 0; i < n; i++)
+        buf_put(payload, parts[i].iov_base, parts[i].iov_len);
+}
+
+static void test_batch_sections(void)
+{
+    static const uint8_t id[WAL_BATCH_ID_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    static const char none[WAL_BATCH_ID_BYTES];
+    struct wal_batch_builder b;
+    struct wal_batch batch;
+    struct buf payload;
+    struct err e;
+
+    wal_batch_init(&b);
+    buf_init(&payload, SIZE_MAX);
+    for (uint32_t i = 0; i < 4; i++) {
+        size_t off = b.text.len;
+
+        buf_printf(&b.text, "{\"n\":%u}", i);
+        if (wal_batch_add(&b, 100 + i, off) != 0 || (i == 2 && wal_batch_id(&b, id) != 0))
+            abort();
+    }
+    b.flags = WAL_BATCH_HELD;
+    wal_batch_origin(&b, SLICE_LIT("from there"));
+    ok(wal_batch_finish(&b, SLICE_LIT("t"), SLICE_LIT("peer request")) == 0, "finished");
+    put_parts(&payload, &b);
+    ok(wal_batch_parse(buf_slice(&payload), &batch, &e) == 0, "parses");
+    ok(batch.flags == (WAL_BATCH_IDS | WAL_BATCH_HELD | WAL_BATCH_ORIGIN) && batch.count == 4,
+       "flags and count");
+    ok(batch.ids != NULL && memcmp(batch.ids + 2 * sizeof(id), id, sizeof(id)) == 0 &&
+           memcmp(batch.ids, none, sizeof(none)) == 0 &&
+           memcmp(batch.ids + 3 * sizeof(id), none, sizeof(none)) == 0,
+       "one record has an id, the others have none");
+    ok(slice_eq_str(batch.origin, "from there") && slice_eq_str(batch.sender, "peer request"),
+       "origin and sender");
+    ok(slice_eq_str(wal_batch_get(&batch, 3).text, "{\"n\":3}"), "texts follow the sections");
+    payload.ptr[1] |= 16;
+    ok(wal_batch_parse(buf_slice(&payload), &batch, &e) == WH_ECORRUPT,
+       "an unknown flag is refused");
+    wal_batch_reset(&b);
+    ok(b.flags == 0 && b.ids.len == 0 && b.origin.len == 0, "a reset builder has none of it");
+    wal_batch_fini(&b);
+    buf_fini(&payload);
+}
+
 /* A batch of one record for this table, as far as the footer cares. */
 static void note_table(struct wal_tables *t, uint64_t index, const char *name)
 {
@@ -148,9 +198,7 @@ static void note_table(struct wal_tables *t, uint64_t index, const char *name)
     if (wal_batch_add(&b, index, 0) != 0 ||
         wal_batch_finish(&b, slice_str(name), SLICE_LIT("")) != 0)
         abort();
-    buf_put_slice(&payload, buf_slice(&b.head));
-    buf_put_slice(&payload, buf_slice(&b.items));
-    buf_put_slice(&payload, buf_slice(&b.text));
+    put_parts(&payload, &b);
     wal_tables_note(t, index, buf_slice(&payload));
     buf_fini(&payload);
     wal_batch_fini(&b);
@@ -184,6 +232,7 @@ static void test_tables_limit(void)
 int main(void)
 {
     test_round_trip();
+    test_batch_sections();
     test_tables_limit();
     return tap_done();
 }
