@@ -34,6 +34,9 @@
 #define LIMIT_WAL_PAYLOAD_BYTES (17 * MIB)
 #define LIMIT_WAL_BLOCK         4096
 
+/* Rules for dead letters in one request (schema/rules.h): more is a migration, not a repair. */
+#define LIMIT_RULES 64
+
 /* ClickHouse: a table with more columns than this is refused (ClickHouse itself warns at 1000). */
 #define LIMIT_TABLE_COLUMNS 4096
 #define LIMIT_TABLES        20000

@@ -101,9 +101,12 @@ const char *json_reader_error(const struct json_reader *r);
 /* JSON_ONE, after a value: true when something other than white space follows it. */
 bool json_reader_trailing(const struct json_reader *r);
 
-/* Resolve the escapes of a STRING's raw bytes into dst (room for raw.len bytes); returns the
- * length. A lone surrogate becomes U+FFFD. */
+/* Resolve the escapes of a STRING's raw bytes into dst (room for raw.len bytes; it may be raw.ptr);
+ * returns the length. A lone surrogate becomes U+FFFD. */
 size_t json_unescape(struct slice raw, char *dst);
+
+/* Is n a STRING that spells text, however escaped? For names that we know, up to 80 bytes. */
+bool json_string_is(const struct json_doc *d, const struct json_node *n, const char *text);
 
 /* Append value n of doc without insignificant white space, otherwise byte for byte. Never writes a
  * raw control byte, so the result fits on one line. */

@@ -4,6 +4,9 @@
 
 #include "base/limits.h"
 
+/* Of a known name with all its bytes escaped: our names are short. */
+#define JSON_NAME_BYTES_MAX 512
+
 static uint32_t hex4(const char *p)
 {
     uint32_t v = 0;
@@ -81,7 +84,7 @@ size_t json_unescape(struct slice raw, char *dst)
     while (p < end) {
         const char *bs = memchr(p, '\\', (size_t)(end - p));
         size_t plain = (size_t)((bs == NULL ? end : bs) - p);
-        memcpy(dst + n, p, plain);
+        memmove(dst + n, p, plain); /* dst may be where raw lies */
         n += plain;
         p += plain;
         if (bs == NULL)
@@ -155,6 +158,19 @@ void json_put_minified(struct buf *out, const struct json_doc *doc, const struct
         put_token(out, doc, n);
     else
         put_container(out, doc, (uint32_t)(n - doc->nodes));
+}
+
+bool json_string_is(const struct json_doc *d, const struct json_node *n, const char *text)
+{
+    struct slice raw = json_raw(d, n);
+    char plain[JSON_NAME_BYTES_MAX];
+    if (n->kind != JSON_STRING)
+        return false;
+    if ((n->flags & JSON_F_ESCAPED) == 0)
+        return slice_eq_str(raw, text);
+    if (raw.len > sizeof(plain))
+        return false;
+    return slice_eq_str((struct slice){plain, json_unescape(raw, plain)}, text);
 }
 
 const char *json_kind_name(uint8_t kind)
