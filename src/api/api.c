@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "api/api_priv.h"
+#include "api/ingest.h"
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -12,26 +12,28 @@
 #define SHRINK_EVERY_MS 5000
 #define BODY_MAX_OTHER  LIMIT_OPS_BODY_BYTES
 #define TEXT_KEEP_BYTES (64 * KIB)
+#define SENDER_MAX      1024
 
 struct route {
     const char *path;
     enum http_method method;
-    api_handler handler;
+    api_handler handler;            /* or: */
+    const struct ingest_door *door; /* a way for events in */
 };
 
 /* http-api §5, what exists so far. */
 static const struct route routes[] = {
-    {"/v1/ingest", HTTP_POST, ingest_on_request},
-    {"/livez", HTTP_GET, ops_livez},
-    {"/healthz", HTTP_GET, ops_livez},
-    {"/health", HTTP_GET, ops_livez},
-    {"/readyz", HTTP_GET, ops_readyz},
-    {"/ready", HTTP_GET, ops_readyz},
-    {"/v1/health", HTTP_GET, ops_v1_health},
-    {"/version", HTTP_GET, ops_version},
-    {"/v1/ops/schema", HTTP_GET, ops_schema},
-    {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh},
-    {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats},
+    {"/v1/ingest", HTTP_POST, NULL, &door_wavehouse},
+    {"/livez", HTTP_GET, ops_livez, NULL},
+    {"/healthz", HTTP_GET, ops_livez, NULL},
+    {"/health", HTTP_GET, ops_livez, NULL},
+    {"/readyz", HTTP_GET, ops_readyz, NULL},
+    {"/ready", HTTP_GET, ops_readyz, NULL},
+    {"/v1/health", HTTP_GET, ops_v1_health, NULL},
+    {"/version", HTTP_GET, ops_version, NULL},
+    {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
+    {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
+    {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -40,9 +42,11 @@ static bool method_matches(enum http_method want, enum http_method got)
     return want == got || (want == HTTP_GET && got == HTTP_HEAD);
 }
 
-/* The handler, or NULL with *known_path telling a wrong method from a wrong path. */
-static api_handler route_find(const struct api_loop *a, const struct http_request *r,
-                              bool *known_path)
+static const struct route metrics_route = {NULL, HTTP_GET, ops_metrics, NULL};
+
+/* The route, or NULL with *known_path telling a wrong method from a wrong path. */
+static const struct route *route_find(const struct api_loop *a, const struct http_request *r,
+                                      bool *known_path)
 {
     *known_path = false;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
@@ -50,12 +54,12 @@ static api_handler route_find(const struct api_loop *a, const struct http_reques
             continue;
         *known_path = true;
         if (method_matches(routes[i].method, r->method))
-            return routes[i].handler;
+            return &routes[i];
     }
     if (a->config->prometheus.enabled && slice_eq_str(r->path, a->config->prometheus.path)) {
         *known_path = true;
         if (method_matches(HTTP_GET, r->method))
-            return ops_metrics;
+            return &metrics_route;
     }
     return NULL;
 }
@@ -73,13 +77,13 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     struct api_loop *a = ctx;
     api_refresh(a);
     bool known_path;
-    api_handler handler = route_find(a, r, &known_path);
-    if (handler == NULL) {
+    const struct route *route = route_find(a, r, &known_path);
+    if (route == NULL) {
         reply_unrouted(r, known_path);
         return 1;
     }
-    if (handler == ingest_on_request)
-        return ingest_on_head(a, r, admit);
+    if (route->door != NULL)
+        return ingest_on_head(a, route->door, r, admit);
     admit->body_max = BODY_MAX_OTHER;
     return 0;
 }
@@ -89,11 +93,13 @@ static void on_request(void *ctx, struct http_request *r)
     struct api_loop *a = ctx;
     api_refresh(a);
     bool known_path;
-    api_handler handler = route_find(a, r, &known_path);
-    if (handler != NULL)
-        handler(a, r);
-    else
+    const struct route *route = route_find(a, r, &known_path);
+    if (route == NULL)
         reply_unrouted(r, known_path); /* a reload took the route away in between */
+    else if (route->door != NULL)
+        ingest_on_request(a, route->door, r);
+    else
+        route->handler(a, r);
 }
 
 void api_reply_text(struct api_loop *a, struct http_request *r, int status)
@@ -208,12 +214,13 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->committed.fd = a->discovered.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
+    buf_init(&a->sender, SENDER_MAX);
     metrics_make(&a->metrics);
     a->config_version = atomic_load(&shared->config_version);
     a->config = shared->config(shared->config_ctx);
-    a->reader = json_reader_new(LIMIT_INGEST_BODY_BYTES_HARD);
+    a->readers = ingest_readers_new();
     a->checker = record_checker_new();
-    int rc = a->reader == NULL || a->checker == NULL ? -ENOMEM : http_options_make(a);
+    int rc = a->readers == NULL || a->checker == NULL ? -ENOMEM : http_options_make(a);
     if (rc == 0)
         rc = queue_init(&a->committed, SIZE_MAX);
     if (rc == 0)
@@ -261,13 +268,14 @@ void api_loop_free(struct api_loop *a)
     if (a->discovered.fd >= 0)
         ops_on_discovered(a);
     ingest_free_all(a);
-    json_reader_free(a->reader);
+    ingest_readers_free(a->readers);
     record_checker_free(a->checker);
     schema_catalog_unref(a->catalog);
     config_unref(a->config);
     free(a->cors_origins);
     buf_fini(&a->name);
     buf_fini(&a->text);
+    buf_fini(&a->sender);
     if (a->committed.fd >= 0)
         queue_fini(&a->committed);
     if (a->discovered.fd >= 0)

@@ -10,6 +10,7 @@
 #include "json/json.h"
 
 struct ingest_op;
+struct ingest_readers;
 
 struct api_metrics {
     struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored;
@@ -30,10 +31,11 @@ struct api_loop {
     struct slice *cors_origins;
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
-    struct json_reader *reader;
+    struct ingest_readers *readers;
     struct record_checker *checker;
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
+    struct buf sender;          /* "<peer> <request id>" of the request at hand */
     struct ingest_op *idle_ops; /* free list, most recently used first */
     uint64_t quiet_count;       /* proposals pushed since the log thread was last woken */
     uint64_t quiet_since_ns;    /* monotonic time of the first of them */
@@ -48,9 +50,7 @@ typedef void (*api_handler)(struct api_loop *a, struct http_request *r);
 /* Take up a new configuration or catalog, if there is one. Cheap: two atomic loads. */
 void api_refresh(struct api_loop *a);
 
-/* Ingest (http-api §7). */
-int ingest_on_head(struct api_loop *a, struct http_request *r, struct http_admit *admit);
-void ingest_on_request(struct api_loop *a, struct http_request *r);
+/* Ingest: ingest.h, and what the loop calls. */
 void ingest_on_committed(void *api_loop);
 /* Wake the log thread for what this turn has proposed. */
 void ingest_kick(void *api_loop);

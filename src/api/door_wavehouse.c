@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* POST /v1/ingest?table=T (http-api §7): one object, an array, or NDJSON. */
+#include "api/ingest.h"
+
+#include "base/limits.h"
+
+#include <strings.h>
+
+#define SNIFF_BYTES 512 /* http-api §7.1 */
+
+static void refuse_request(struct api_loop *a, struct http_request *r, int status,
+                           struct slice text)
+{
+    ingest_refuse(a, &door_wavehouse, r, INGEST_REQUEST, status, text, 0);
+}
+
+/* --- table --------------------------------------------------------------------------------- */
+
+/* Decode `table`, find it; otherwise answer and return NULL (http-api §7.2, 1–3). */
+static const struct schema_table *find_table(struct api_loop *a, struct http_request *r)
+{
+    buf_reset(&a->name);
+    int rc = http_query_get(r->query, "table", &a->name);
+    if (rc == WH_ESYNTAX) {
+        refuse_request(a, r, 400, SLICE_LIT("invalid percent-encoding in table"));
+        return NULL;
+    }
+    if (rc == 0 || (rc == 1 && a->name.len == 0)) {
+        refuse_request(a, r, 400, SLICE_LIT("missing table"));
+        return NULL;
+    }
+    if (a->catalog == NULL) {
+        ingest_refuse(a, &door_wavehouse, r, INGEST_NO_SCHEMA, 503,
+                      SLICE_LIT("schema not loaded yet"), 5);
+        return NULL;
+    }
+    const struct schema_table *t =
+        rc == 1 ? schema_catalog_find(a->catalog, buf_slice(&a->name)) : NULL;
+    if (t == NULL) {
+        /* Perhaps it was created a moment ago: the next try may find it. */
+        discovery_nudge(a->shared->discovery);
+        buf_reset(&a->text);
+        buf_put_slice(&a->text, SLICE_LIT("unknown table: "));
+        buf_put_slice(&a->text, buf_slice(&a->name));
+        ingest_refuse(a, &door_wavehouse, r, INGEST_UNKNOWN_TABLE, 404, buf_slice(&a->text), 0);
+    }
+    return t;
+}
+
+/* --- format -------------------------------------------------------------------------------- */
+
+static struct slice media_type(struct slice content_type)
+{
+    struct slice m = content_type;
+    const char *semicolon = m.len > 0 ? memchr(m.ptr, ';', m.len) : NULL;
+    if (semicolon != NULL)
+        m.len = (size_t)(semicolon - m.ptr);
+    while (m.len > 0 && (m.ptr[m.len - 1] == ' ' || m.ptr[m.len - 1] == '\t'))
+        m.len--;
+    return m;
+}
+
+static bool media_is(struct slice m, const char *name)
+{
+    return m.len == strlen(name) && strncasecmp(m.ptr, name, m.len) == 0;
+}
+
+static bool media_is_ndjson(struct slice m)
+{
+    return media_is(m, "application/x-ndjson") || media_is(m, "application/ndjson") ||
+           media_is(m, "application/jsonl") || media_is(m, "application/jsonlines");
+}
+
+#define MEDIA_LIST                                                                    \
+    "application/json, application/x-ndjson, application/ndjson, application/jsonl, " \
+    "application/jsonlines"
+
+/* http-api §7.1. CSV and TSV are refused in both modes: they could only fail as JSON. */
+static bool check_media(struct api_loop *a, struct http_request *r)
+{
+    struct slice m = media_type(r->content_type);
+    if (media_is_ndjson(m) || media_is(m, "application/json"))
+        return true;
+    bool table_text = media_is(m, "text/csv") || media_is(m, "text/tab-separated-values");
+    if (!a->config->ingest.content_type_strict && !table_text)
+        return true;
+    buf_reset(&a->text);
+    if (m.len == 0) {
+        buf_put_slice(&a->text, SLICE_LIT("no Content-Type: ingest requires one of " MEDIA_LIST));
+    } else {
+        buf_put_slice(&a->text, SLICE_LIT("Content-Type \""));
+        buf_put_slice(&a->text, r->content_type);
+        buf_put_slice(&a->text, SLICE_LIT("\": ingest requires one of " MEDIA_LIST));
+    }
+    ingest_refuse(a, &door_wavehouse, r, INGEST_MEDIA, 415, buf_slice(&a->text), 0);
+    return false;
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static enum ingest_format format_of(const struct http_request *r)
+{
+    struct slice body = r->body;
+    size_t i = 0;
+    while (i < body.len && i < SNIFF_BYTES && is_space(body.ptr[i]))
+        i++;
+    if (i < body.len && i < SNIFF_BYTES && body.ptr[i] == '[')
+        return INGEST_JSON_ITEMS;
+    return media_is_ndjson(media_type(r->content_type)) ? INGEST_JSON_LINES : INGEST_JSON_ONE;
+}
+
+static bool has_overlong_line(struct slice body)
+{
+    while (body.len > LIMIT_NDJSON_LINE_BYTES) {
+        const char *lf = memchr(body.ptr, '\n', body.len);
+        size_t line = lf != NULL ? (size_t)(lf - body.ptr) : body.len;
+        if (line > LIMIT_NDJSON_LINE_BYTES)
+            return true;
+        body.ptr += line + 1;
+        body.len -= line + 1;
+    }
+    return false;
+}
+
+/* --- the door ------------------------------------------------------------------------------ */
+
+static int on_head(struct api_loop *a, struct http_request *r)
+{
+    return find_table(a, r) == NULL || !check_media(a, r);
+}
+
+static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask *ask)
+{
+    ask->table = find_table(a, r);
+    if (ask->table == NULL)
+        return 1;
+    ask->format = format_of(r);
+    if (ask->format == INGEST_JSON_LINES)
+        ask->empty = "empty ndjson body";
+    else if (ask->format == INGEST_JSON_ONE || r->body.len == 0)
+        ask->empty = "empty body";
+    ask->reject_trailing = a->config->ingest.reject_trailing_data;
+    if (r->body.len == 0) {
+        refuse_request(a, r, 400, slice_str(ask->empty));
+        return 1;
+    }
+    if (ask->format == INGEST_JSON_LINES && has_overlong_line(r->body)) {
+        ingest_refuse(a, &door_wavehouse, r, INGEST_SYNTAX, 400,
+                      SLICE_LIT("invalid json: line over 10485760 bytes"), 0);
+        return 1;
+    }
+    return 0;
+}
+
+static void reply(struct api_loop *a, struct ingest_op *op)
+{
+    if (op->single) {
+        http_reply_json_const(op->request, SLICE_LIT("{\"ok\":true}"));
+        return;
+    }
+    buf_reset(&a->text);
+    outcomes_write(&op->outcomes, &a->text);
+    api_reply_text(a, op->request, 200);
+}
+
+static void refuse(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why)
+{
+    (void)a;
+    http_reply_error(r, why->status, why->text, why->retry_after_s);
+}
+
+const struct ingest_door door_wavehouse = {
+    .name = "wavehouse", .on_head = on_head, .on_body = on_body, .reply = reply, .refuse = refuse};

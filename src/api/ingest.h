@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ingest within src/api: one request on its way from its door to the log and back.
+ *
+ *   door_….c         which table, which format, how success and refusal look: one file per door
+ *   ingest_source.c  the body as records
+ *   ingest_record.c  one record: checked, written in canonical form into the open part
+ *   ingest.c         the life of a request: admitted → collected → submitted → committed → answered
+ *   ingest_op.c      its memory
+ *
+ * Everything here runs on one socket loop's thread. */
+#ifndef WH_API_INGEST_H
+#define WH_API_INGEST_H
+
+#include "api/api_priv.h"
+
+/* Why a request is refused as a whole: nothing of it is stored, unless the log ended it halfway
+ * (INGEST_LOG). A door turns it into its own words. */
+enum ingest_reason {
+    INGEST_REQUEST,       /* what it asks for makes no sense: parameters, headers, empty body */
+    INGEST_MEDIA,         /* a format that is not read here */
+    INGEST_UNKNOWN_TABLE, /* no such table */
+    INGEST_NO_SCHEMA,     /* no schema is known yet */
+    INGEST_SYNTAX,        /* the body does not follow its format */
+    INGEST_RECORD,        /* its only record is refused */
+    INGEST_BUSY,          /* memory, or a queue, is full for the moment */
+    INGEST_LOG            /* the log takes no events: disk, budget, too large, failed */
+};
+struct ingest_refusal {
+    enum ingest_reason reason;
+    int status;        /* HTTP status of the WaveHouse API */
+    int32_t code;      /* ClickHouse's error number; 0: none */
+    int retry_after_s; /* > 0: the same request may do better then */
+    struct slice text; /* valid during the call */
+};
+
+/* What a door has found out about a request. */
+enum ingest_format {
+    INGEST_JSON_ONE,   /* the body's first value; what follows is not looked at */
+    INGEST_JSON_LINES, /* a record a line; a bad one is refused alone */
+    INGEST_JSON_ITEMS  /* the elements of one array */
+};
+struct ingest_ask {
+    const struct schema_table *table; /* of a->catalog */
+    enum ingest_format format;
+    struct slice body;    /* LIMIT_JSON_PADDING readable bytes follow */
+    const char *empty;    /* refuses a body without any record; NULL: none is fine */
+    bool reject_trailing; /* INGEST_JSON_ONE: nothing may follow the first value */
+};
+
+struct ingest_op;
+
+/* A way in. To add one: a file door_NAME.c with such a table, its routes in api.c, its tests. The
+ * checks, the log and the waiting are the same for all. */
+struct ingest_door {
+    const char *name;
+    /* The head is known: refuse early what can be refused early. 0, or 1 when answered. */
+    int (*on_head)(struct api_loop *a, struct http_request *r);
+    /* The body is there: fill *ask. 0, or 1 when answered. */
+    int (*on_body)(struct api_loop *a, struct http_request *r, struct ingest_ask *ask);
+    /* Everything is committed: answer op->request. */
+    void (*reply)(struct api_loop *a, struct ingest_op *op);
+    /* Answer a refusal. */
+    void (*refuse)(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why);
+};
+extern const struct ingest_door door_wavehouse; /* POST /v1/ingest, http-api §7 */
+
+/* Records of a body, one after the other. */
+struct ingest_source {
+    /* 0 and *doc, valid until the next call; WH_EEND; WH_ESYNTAX or WH_ELIMIT with error() saying
+     * why: this record only when `resumes`, else the whole body; -ENOMEM. */
+    int (*next)(struct ingest_source *s, struct json_doc *doc);
+    const char *(*error)(
+        struct ingest_source *s); /* the answer's text; valid until the next call */
+    bool resumes;
+    bool single; /* at most one record, answered for itself rather than in a list */
+};
+/* A loop's readers, one per kind of text; one body is read at a time. NULL: out of memory. */
+struct ingest_readers *ingest_readers_new(void);
+void ingest_readers_free(struct ingest_readers *readers);
+/* Start on ask->body, which must stay while it is read. NULL: out of memory. */
+struct ingest_source *ingest_source_open(struct ingest_readers *readers,
+                                         const struct ingest_ask *ask);
+
+/* One log entry's worth of records. */
+struct ingest_part {
+    struct ingest_part *next;
+    struct ingest_op *op;
+    struct proposal proposal;
+    struct wal_batch_builder batch;
+};
+
+/* One request on its way through the log. */
+struct ingest_op {
+    struct ingest_op *next; /* free list */
+    const struct ingest_door *door;
+    struct http_request *request;
+    struct ingest_part *parts, *last_part; /* used by this request, in order */
+    struct ingest_part *spare_parts;       /* memory kept from earlier requests */
+    struct ingest_outcomes outcomes;
+    struct record_result result; /* of the record at hand */
+    uint32_t outstanding;        /* parts at the log thread */
+    int worst;                   /* the first part that was not committed decides the answer */
+    bool single;                 /* one record, answered for itself rather than in a list */
+    uint64_t records;            /* in the parts */
+    uint64_t first_ns;           /* acceptance instant of the first */
+    uint64_t body_bytes;
+    uint64_t idle_since_ns;
+};
+
+/* ingest_op.c. NULL: out of memory. */
+struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *door,
+                                 struct http_request *r);
+void ingest_op_release(struct api_loop *a, struct ingest_op *op);
+/* Forget what was collected, keep the memory. */
+void ingest_op_reset(struct ingest_op *op);
+/* A further part behind the others; NULL: out of memory. */
+struct ingest_part *ingest_part_open(struct ingest_op *op);
+
+/* ingest_record.c. Check doc and add it to the open part. 0: op->result says whether it was taken;
+ * -ENOMEM. */
+int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
+                      const struct json_doc *doc) WH_MUST_CHECK;
+
+/* Refuse through the door, and count. */
+void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                   enum ingest_reason reason, int status, struct slice text, int retry_after_s);
+
+/* ingest.c, called by api.c. */
+int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                   struct http_admit *admit);
+void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struct http_request *r);
+
+#endif

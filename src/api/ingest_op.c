@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/ingest.h"
+
+#include "io/clock.h"
+
+#include <stdlib.h>
+
+#define OP_IDLE_NS (UINT64_C(5) * 1000000000)
+
+struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *door,
+                                 struct http_request *r)
+{
+    struct ingest_op *op = a->idle_ops;
+    if (op != NULL) {
+        a->idle_ops = op->next;
+    } else {
+        op = calloc(1, sizeof(*op));
+        if (op == NULL)
+            return NULL;
+        buf_init(&op->outcomes.entries, SIZE_MAX);
+    }
+    op->door = door;
+    op->request = r;
+    op->outstanding = 0;
+    op->worst = 0;
+    op->body_bytes = r->body.len;
+    a->in_flight_bytes += op->body_bytes;
+    return op;
+}
+
+void ingest_op_reset(struct ingest_op *op)
+{
+    while (op->parts != NULL) {
+        struct ingest_part *part = op->parts;
+        op->parts = part->next;
+        part->next = op->spare_parts;
+        op->spare_parts = part;
+    }
+    op->last_part = NULL;
+    outcomes_reset(&op->outcomes);
+    op->records = 0;
+}
+
+void ingest_op_release(struct api_loop *a, struct ingest_op *op)
+{
+    ingest_op_reset(op);
+    a->in_flight_bytes -= op->body_bytes;
+    op->request = NULL;
+    op->idle_since_ns = io_monotonic_ns();
+    op->next = a->idle_ops;
+    a->idle_ops = op;
+}
+
+/* Free a list of idle requests. */
+static void ops_free(struct ingest_op *op)
+{
+    while (op != NULL) {
+        struct ingest_op *next = op->next;
+        while (op->spare_parts != NULL) {
+            struct ingest_part *part = op->spare_parts;
+            op->spare_parts = part->next;
+            wal_batch_fini(&part->batch);
+            free(part);
+        }
+        buf_fini(&op->outcomes.entries);
+        free(op);
+        op = next;
+    }
+}
+
+void ingest_shrink(struct api_loop *a)
+{
+    uint64_t now = io_monotonic_ns();
+    struct ingest_op **at = &a->idle_ops;
+    /* Most recently used first: after the first old one, all are old. */
+    while (*at != NULL && now - (*at)->idle_since_ns < OP_IDLE_NS)
+        at = &(*at)->next;
+    struct ingest_op *old = *at;
+    *at = NULL;
+    ops_free(old);
+}
+
+void ingest_free_all(struct api_loop *a)
+{
+    ops_free(a->idle_ops);
+    a->idle_ops = NULL;
+}
+
+struct ingest_part *ingest_part_open(struct ingest_op *op)
+{
+    struct ingest_part *part = op->spare_parts;
+    if (part != NULL) {
+        op->spare_parts = part->next;
+        wal_batch_reset(&part->batch);
+    } else {
+        part = calloc(1, sizeof(*part));
+        if (part == NULL)
+            return NULL;
+        wal_batch_init(&part->batch);
+    }
+    part->op = op;
+    part->next = NULL;
+    if (op->last_part != NULL)
+        op->last_part->next = part;
+    else
+        op->parts = part;
+    op->last_part = part;
+    return part;
+}
