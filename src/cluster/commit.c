@@ -46,11 +46,13 @@ struct commit_log {
     _Atomic int subscriber_count;
     uint64_t next_index; /* log thread */
     struct queue_link *group[GROUP_ENTRIES_MAX];
-    _Atomic uint64_t answering;     /* odd while the log thread touches others' queues */
-    bool poisoned;                  /* log thread */
-    _Atomic bool stopping;          /* written by commit_stop */
-    _Atomic int room_cause;         /* 0, WH_EFULL budget, -ENOSPC …; housekeeping thread */
-    _Atomic uint64_t trim_index;    /* written by the flusher */
+    _Atomic uint64_t answering;  /* odd while the log thread touches others' queues */
+    bool poisoned;               /* log thread */
+    _Atomic bool stopping;       /* written by commit_stop */
+    _Atomic int room_cause;      /* 0, WH_EFULL budget, -ENOSPC …; housekeeping thread */
+    _Atomic uint64_t trim_index; /* written by the flusher */
+    _Atomic uint64_t holders[COMMIT_HOLDERS_MAX]; /* each written by its holder */
+    _Atomic int holder_count;
     _Atomic uint64_t retain_ns;     /* written by the flusher */
     struct queue housekeeping_wake; /* no items: only its eventfd */
     struct metric *sync_seconds, *group_entries, *group_bytes, *no_room, *segments, *bytes, *queued;
@@ -258,12 +260,24 @@ static void *log_main(void *arg)
 typedef int (*trim_fn)(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
                        struct err *e);
 
+/* The lowest index that somebody still has to read. */
+static uint64_t trim_bound(struct commit_log *c)
+{
+    uint64_t bound = atomic_load(&c->trim_index);
+    int n = atomic_load(&c->holder_count);
+    for (int i = 0; i < n; i++) {
+        uint64_t index = atomic_load(&c->holders[i]);
+        bound = index < bound ? index : bound;
+    }
+    return bound;
+}
+
 /* Returns how many segments left the log. */
 static uint64_t trim(struct commit_log *c, trim_fn fn, uint64_t keep_ns)
 {
     struct err e = {0};
     uint64_t deleted = 0, now = io_realtime_ns();
-    int rc = fn(c->w, atomic_load(&c->trim_index), now > keep_ns ? now - keep_ns : 0, &deleted, &e);
+    int rc = fn(c->w, trim_bound(c), now > keep_ns ? now - keep_ns : 0, &deleted, &e);
     if (rc != 0)
         log_warn("wal.trim_failed", "%s; the next attempt is in a second", e.text);
     else if (deleted > 0)
@@ -472,6 +486,23 @@ void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns)
 {
     atomic_store(&c->trim_index, index);
     atomic_store(&c->retain_ns, retain_ns);
+}
+
+int commit_hold(struct commit_log *c, uint64_t index)
+{
+    CHECK_MAGIC(c, COMMIT_MAGIC);
+    int n = atomic_load(&c->holder_count);
+    if (n == COMMIT_HOLDERS_MAX)
+        return WH_EFULL;
+    atomic_store(&c->holders[n], index);
+    atomic_store(&c->holder_count, n + 1);
+    return n;
+}
+
+void commit_hold_move(struct commit_log *c, int holder, uint64_t index)
+{
+    must(holder >= 0 && holder < atomic_load(&c->holder_count));
+    atomic_store(&c->holders[holder], index);
 }
 
 bool commit_accepting(struct commit_log *c, const char **cause)

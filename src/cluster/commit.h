@@ -73,6 +73,14 @@ void commit_quiesce(struct commit_log *c);
  * thread. */
 void commit_set_trim(struct commit_log *c, uint64_t index, uint64_t retain_ns);
 
+/* Somebody beside the flusher who must have read an entry before it may be deleted: nothing at or
+ * above the lowest holder's index goes. index: what it needs first; 0 is everything. Call before
+ * the flusher starts. Returns the holder's number, or WH_EFULL (COMMIT_HOLDERS_MAX). */
+#define COMMIT_HOLDERS_MAX 4
+int commit_hold(struct commit_log *c, uint64_t index) WH_MUST_CHECK;
+/* From now on it needs index and what follows. Any thread. */
+void commit_hold_move(struct commit_log *c, int holder, uint64_t index);
+
 /* True when new events can be taken: a segment with room is ready. cause (static text) otherwise.
  */
 bool commit_accepting(struct commit_log *c, const char **cause);
