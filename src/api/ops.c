@@ -225,7 +225,7 @@ void ops_dlq_stats(struct api_loop *a, struct http_request *r)
         counts.only = buf_slice(&a->name);
     buf_reset(&a->text);
     buf_put_slice(&a->text, SLICE_LIT("{\"tables\":{"));
-    if (store_dlq_counts(a->shared->store, count_table, &counts, &e) != 0) {
+    if (store_letter_counts(a->shared->store, STORE_DEAD, count_table, &counts, &e) != 0) {
         http_reply_error(r, 500, SLICE_LIT("stream info failed"), 0);
         return;
     }

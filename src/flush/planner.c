@@ -559,15 +559,16 @@ static void put_dead_letters(struct planner *p, struct store_txn *txn)
         struct flush_dead_item item;
         if (flush_dead_get(payload, &dead, NULL) == 0)
             while (flush_dead_next(&dead.items, &item, NULL) == 0) {
-                struct store_dead_letter d = {.index = item.index,
-                                              .ordinal = item.ordinal,
-                                              .code = item.code,
-                                              .failed_at_ns = dead.failed_at_ns,
-                                              .received_ns = item.received_ns,
-                                              .table = dead.table,
-                                              .text = item.text,
-                                              .record = item.record};
-                store_txn_dead_letter(txn, &d);
+                struct store_letter l = {.id = {.index = item.index,
+                                                .ordinal = item.ordinal,
+                                                .epoch = store_txn_epoch(txn)},
+                                         .code = item.code,
+                                         .failed_at_ns = dead.failed_at_ns,
+                                         .received_ns = item.received_ns,
+                                         .table = dead.table,
+                                         .text = item.text,
+                                         .record = item.record};
+                store_txn_letter_put(txn, STORE_DEAD, &l);
             }
         at.ptr += 4 + payload.len;
         at.len -= 4 + payload.len;
@@ -614,7 +615,7 @@ static void dlq_metrics(struct planner *p)
 {
     struct err e = {0};
     flush_ledger_each(p->ledger, zero_dlq, NULL);
-    if (store_dlq_counts(p->options.store, count_dlq, p, &e) == 0)
+    if (store_letter_counts(p->options.store, STORE_DEAD, count_dlq, p, &e) == 0)
         flush_ledger_each(p->ledger, show_dlq, NULL);
 }
 
@@ -637,7 +638,7 @@ static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struc
     flush_ledger_each(p->ledger, put_position, txn);
     put_dead_letters(p, txn);
     if (p->dead.len > 0 || p->trim_dlq)
-        *dropped = store_txn_dead_letter_trim(txn, dlq_budget(p), NULL, NULL);
+        *dropped = store_txn_letter_trim(txn, dlq_budget(p));
     store_txn_applied(txn, p->applied_index, low);
     return store_txn_commit(txn, e);
 }

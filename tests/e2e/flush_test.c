@@ -317,7 +317,7 @@ static void make_tables(void)
     refresh(NULL);
 }
 
-static bool show_letter(void *ctx, const struct store_dead_letter *d)
+static bool show_letter(void *ctx, const struct store_letter *d)
 {
     uint32_t *codes = ctx;
     codes[d->code == 469 ? 0 : d->code == 60 ? 1 : 2]++;
@@ -370,7 +370,9 @@ static void test_tables(const char *dir)
     start_flush(&n, "e2e");
     uint32_t codes[3] = {0};
     struct err e = {0};
-    ok(store_dlq_each(n.store, (struct slice){0}, show_letter, codes, &e) == 0, "dead letters");
+    ok(store_letter_list(n.store, STORE_DEAD, (struct slice){0}, (struct store_letter_id){0},
+                         show_letter, codes, &e) == 0,
+       "dead letters");
     is_u64(codes[0], 3, "of the constraint");
     is_u64(codes[1], 39, "of the dropped table");
     is_u64(codes[2], 25 + 10 + 1, "of values that do not parse");

@@ -202,7 +202,7 @@ static bool drain(struct node *n, uint64_t timeout_ms)
     return false;
 }
 
-static bool count_letter(void *ctx, const struct store_dead_letter *d)
+static bool count_letter(void *ctx, const struct store_letter *d)
 {
     const char *id = memmem(d->record.ptr, d->record.len, "\"id\":", 5);
     bool *whole = ctx;
@@ -221,7 +221,9 @@ static void check_rows(struct store *s, const char *what)
     bool whole = true;
     uint32_t lost = 0, twice = 0, wrong = 0, letters = 0, acked = 0;
     memset(fake->letters, 0, sizeof(fake->letters));
-    ok(store_dlq_each(s, (struct slice){0}, count_letter, &whole, &e) == 0 && whole,
+    ok(store_letter_list(s, STORE_DEAD, (struct slice){0}, (struct store_letter_id){0},
+                         count_letter, &whole, &e) == 0 &&
+           whole,
        "%s: dead letters are whole", what);
     for (uint32_t id = 1; id < atomic_load(&fake->next_id); id++) {
         lost += fake->acked[id] && fake->stored[id] + fake->letters[id] == 0;
@@ -504,7 +506,9 @@ static void test_no_dlq(void)
     dlq_enabled = true;
     start(&b.n, b.dir);
     memset(fake->letters, 0, sizeof(fake->letters));
-    ok(store_dlq_each(b.n.store, (struct slice){0}, count_letter, &whole, &e) == 0, "listed");
+    ok(store_letter_list(b.n.store, STORE_DEAD, (struct slice){0}, (struct store_letter_id){0},
+                         count_letter, &whole, &e) == 0,
+       "listed");
     uint32_t letters = 0, stored = 0, bad = 0;
     for (uint32_t id = 1; id < 2001; id++) {
         letters += fake->letters[id];
