@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/ingest.h"
+#include "api/route.h"
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -15,13 +16,14 @@
 #define SENDER_MAX      1024
 
 struct route {
-    const char *path;
+    const char *path; /* {name}: a parameter (route.h) */
     enum http_method method;
     api_handler handler;            /* or: */
     const struct ingest_door *door; /* a way for events in */
 };
 
-/* http-api §5, what exists so far. */
+/* http-api §5, what exists so far. Paths with parameters come last: a path that is spelt out is
+ * never one of theirs, whatever the method. */
 static const struct route routes[] = {
     {"/v1/ingest", HTTP_POST, NULL, &door_wavehouse},
     {"/livez", HTTP_GET, ops_livez, NULL},
@@ -45,12 +47,16 @@ static bool method_matches(enum http_method want, enum http_method got)
 static const struct route metrics_route = {NULL, HTTP_GET, ops_metrics, NULL};
 
 /* The route, or NULL with *known_path telling a wrong method from a wrong path. */
-static const struct route *route_find(const struct api_loop *a, const struct http_request *r,
+static const struct route *route_find(struct api_loop *a, const struct http_request *r,
                                       bool *known_path)
 {
+    bool spelt_out = false;
     *known_path = false;
+    a->param = (struct slice){NULL, 0};
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (!slice_eq_str(r->path, routes[i].path))
+        if (slice_eq_str(r->path, routes[i].path))
+            spelt_out = true;
+        else if (spelt_out || !route_match(routes[i].path, r->path, &a->param))
             continue;
         *known_path = true;
         if (method_matches(routes[i].method, r->method))
@@ -72,10 +78,21 @@ static void reply_unrouted(struct http_request *r, bool known_path)
         http_reply_error(r, 404, SLICE_LIT("not found"), 0);
 }
 
+bool api_param(struct api_loop *a, struct http_request *r)
+{
+    buf_reset(&a->name);
+    if (http_percent_decode(a->param, false, &a->name) == 0)
+        return true;
+    http_reply_error(r, 400, SLICE_LIT("invalid percent-encoding in the path"), 0);
+    return false;
+}
+
 static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
 {
     struct api_loop *a = ctx;
     api_refresh(a);
+    if (!ops_gate(a, r))
+        return 1;
     bool known_path;
     const struct route *route = route_find(a, r, &known_path);
     if (route == NULL) {

@@ -33,6 +33,7 @@ struct api_loop {
     uint64_t catalog_version;
     struct ingest_readers *readers;
     struct record_checker *checker;
+    struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */
@@ -68,6 +69,13 @@ void outcomes_reset(struct ingest_outcomes *o);
 void outcome_ok(struct ingest_outcomes *o);
 void outcome_error(struct ingest_outcomes *o, struct slice message);
 void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
+
+/* Everything under /v1/ops passes here before it is routed, unknown paths too (http-api §2): false,
+ * and the request is answered. There are no roles yet: whoever reaches the port, by default this
+ * machine only, is the operator. */
+bool ops_gate(struct api_loop *a, struct http_request *r);
+/* The path's parameter, decoded, into a->name. False: answered. */
+bool api_param(struct api_loop *a, struct http_request *r);
 
 /* Everything else. */
 void ops_livez(struct api_loop *a, struct http_request *r);

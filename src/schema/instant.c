@@ -4,8 +4,9 @@
 #include "schema/civil.h"
 
 #define SECOND_NS 1000000000u
-#define YEAR_MAX  2261 /* the last whole year in which nanoseconds fit int64_t, ClickHouse's bound \
-                        */
+#define YEAR_MAX                                                                     \
+    2261 /* the last whole year in which nanoseconds fit int64_t, ClickHouse's bound \
+          */
 
 /* Exactly count digits at *p, which moves behind them. */
 static bool digits(struct slice *p, unsigned count, uint32_t *out)
