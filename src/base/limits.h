@@ -43,4 +43,8 @@
 #define LIMIT_TYPE_DEPTH    64
 #define LIMIT_NAME_BYTES    1024
 
+/* Strict validation: tables whose checking blocks a socket loop keeps. A block is a few hundred
+ * bytes a column; a daemon that feeds more tables at once makes some of them anew. */
+#define LIMIT_VERDICT_TABLES 64
+
 #endif

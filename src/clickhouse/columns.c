@@ -442,6 +442,151 @@ int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value
     return rc;
 }
 
+/* ---- rows looked at */
+
+/* Any value of a String is one, unless escapes are wrong. */
+static bool needs_no_reading(const struct column *c, const struct json_node *value)
+{
+    return c->read == coerce_string &&
+           (value->kind != JSON_STRING || (value->flags & JSON_F_ESCAPED) == 0);
+}
+
+/* Read the value and take it back at once. */
+static int check_value(struct column *root, const struct json_doc *doc,
+                       const struct json_node *value)
+{
+    if (needs_no_reading(root, value))
+        return 0;
+    for (uint32_t i = 0; i < root->span; i++)
+        column_mark(&root[i]);
+    int rc = column_read(root, doc, value);
+    for (uint32_t i = 0; i < root->span; i++)
+        column_rollback(&root[i]);
+    return rc;
+}
+
+/* A key without a slot: a column that cannot be judged here, or none. */
+static int check_other(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
+                       struct ch_value_error *e)
+{
+    const struct schema_column *c;
+    if (find_column(b->table, doc, key, &b->scratch, &c) != 0)
+        return -ENOMEM;
+    return c != NULL && c->insertable ? 0 : refuse_key(e, json_raw(doc, key), "unknown column");
+}
+
+static int check_member(struct ch_block *b, const struct json_doc *doc, const struct json_node *key,
+                        struct block_slot *s, struct ch_value_error *e)
+{
+    const struct json_node *value = key + 1;
+    if (s->seen == b->row_number)
+        return refuse_key(e, s->column->name, "repeated column");
+    if (takes_default(s->column, value))
+        return 0;
+    s->seen = b->row_number;
+    s->checked = value->kind == JSON_ARRAY ? value->count : 0;
+    int rc = check_value(s->root, doc, value);
+    return rc <= 0 ? rc : refuse(e, rc, s->column->name, s->column->type->text, shown(doc, value));
+}
+
+/* Elements of a column of a Nested; false when its DEFAULT decides. */
+static bool nested_count(const struct ch_block *b, const struct block_slot *s, uint64_t *n)
+{
+    bool seen = s->seen == b->row_number;
+    *n = seen ? s->checked : 0;
+    return seen || s->column->default_kind == SCHEMA_DEFAULT_NONE;
+}
+
+/* Columns of a Nested that are there, or come along empty, have one length. */
+static int check_nested_counts(const struct ch_block *b, struct ch_value_error *e)
+{
+    for (uint32_t i = 0; i < b->slot_count; i++) {
+        const struct block_slot *s = &b->slots[i], *first = s;
+        uint64_t n, want = 0;
+        if (s->nested < 0 || !nested_count(b, s, &n))
+            continue;
+        for (first = &b->slots[s->nested]; first < s; first++)
+            if (same_nested(first->column, s->column) && nested_count(b, first, &want))
+                break;
+        if (first < s && n != want)
+            return refuse(e, CHE_ARRAY_SIZES, s->column->name, s->column->type->text,
+                          SLICE_LIT("the row"));
+    }
+    return 0;
+}
+
+int ch_block_check(struct ch_block *b, const struct json_doc *doc, struct ch_value_error *e)
+{
+    const struct json_node *key = doc->nodes + 1;
+    uint32_t members = doc->nodes[0].count, expected = 0, previous = NO_SLOT;
+    b->row_number++;
+    for (uint32_t i = 0; i < members; i++, key = doc->nodes + key[1].next) {
+        uint32_t slot;
+        if (find_slot(b, doc, key, expected, &slot) != 0)
+            return -ENOMEM;
+        int rc = slot >= b->slot_count ? check_other(b, doc, key, e)
+                                       : check_member(b, doc, key, &b->slots[slot], e);
+        if (__builtin_expect(rc != 0, 0))
+            return rc;
+        if (slot >= b->slot_count)
+            continue;
+        if (previous != NO_SLOT)
+            b->slots[previous].next_slot = slot;
+        previous = slot;
+        expected = b->slots[slot].next_slot;
+    }
+    return b->has_nested ? check_nested_counts(b, e) : 0;
+}
+
+int ch_block_add_checked(struct ch_block *b, const struct json_doc *doc)
+{
+    const struct json_node *key = doc->nodes + 1;
+    uint32_t slot;
+    int rc = 0;
+    for (uint32_t i = 0; i < b->node_count; i++)
+        column_mark(&b->nodes[i]);
+    b->row_number++;
+    for (uint32_t i = 0; rc == 0 && i < doc->nodes[0].count; i++) {
+        rc = search_slot(b, doc, key, &slot);
+        if (rc == 0 && slot < b->slot_count) {
+            b->slots[slot].seen = b->row_number;
+            rc = column_read(b->slots[slot].root, doc, key + 1);
+        }
+        key = doc->nodes + key[1].next;
+    }
+    if (rc == 0)
+        rc = fill_omitted(b);
+    if (rc == 0)
+        b->rows++;
+    for (uint32_t i = 0; rc != 0 && i < b->node_count; i++)
+        column_rollback(&b->nodes[i]);
+    return rc == 0 ? 0 : -ENOMEM;
+}
+
+void ch_block_trim(struct ch_block *b, size_t keep_bytes)
+{
+    size_t held = b->scratch.cap;
+    for (uint32_t i = 0; i < b->node_count; i++)
+        held += b->nodes[i].data.cap;
+    if (held <= keep_bytes)
+        return;
+    buf_fini(&b->scratch);
+    buf_init(&b->scratch, SIZE_MAX);
+    for (uint32_t i = 0; i < b->node_count; i++) {
+        struct buf *data = &b->nodes[i].data;
+        if (data->len == 0) {
+            buf_fini(data);
+            buf_init(data, SIZE_MAX);
+            continue;
+        }
+        char *less = realloc(data->ptr, data->len); /* the first entries of a dictionary */
+        if (less != NULL) {
+            data->ptr = less;
+            data->cap = data->len;
+        }
+    }
+}
+
 /* ---- writing */
 
 static void put_string(struct buf *out, struct slice s)

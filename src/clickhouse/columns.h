@@ -45,6 +45,23 @@ int ch_block_add(struct ch_block *b, const struct json_doc *doc,
  * is with it. */
 bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc) WH_MUST_CHECK;
 
+/* Would a row of this record be taken? As ch_block_add into a block of the columns that
+ * ch_row_columns names, but nothing is added, and only what the record has is looked at; keys of
+ * insertable columns outside the block are passed over, and a null that asks for a DEFAULT, too.
+ * The block has all columns that can be judged and no rows. 0, WH_ESYNTAX (see *e), -ENOMEM. */
+int ch_block_check(struct ch_block *b, const struct json_doc *doc,
+                   struct ch_value_error *e) WH_MUST_CHECK;
+/* Add a record that ch_block_check has taken to such a block. 0 or -ENOMEM. */
+int ch_block_add_checked(struct ch_block *b, const struct json_doc *doc) WH_MUST_CHECK;
+/* Give back value memory if there is more than keep_bytes of it. The block has no rows. */
+void ch_block_trim(struct ch_block *b, size_t keep_bytes);
+
+/* Append the value that this column of the block has in its only row, as JSON in the form of
+ * http-api §8.6: integers and decimals with all digits, NaN and infinity as null, times canonical
+ * (in arrays, maps and tuples: ClickHouse's text), names of enumerations, maps as objects. 0 or
+ * -ENOMEM. */
+int ch_block_show(const struct ch_block *b, uint32_t ordinal, struct buf *out) WH_MUST_CHECK;
+
 uint64_t ch_block_rows(const struct ch_block *b);
 uint64_t ch_block_bytes(const struct ch_block *b); /* of column data so far */
 

@@ -95,6 +95,7 @@ struct block_slot {
     uint64_t key[2], mask[2]; /* json_key when it is short, the bytes of it that count */
     size_t key_len;
     uint64_t seen;      /* number of the row that last had a value here */
+    uint64_t checked;   /* ch_block_check: elements of that value, for columns of a Nested */
     uint32_t next_slot; /* the slot whose key usually comes next */
     int32_t nested;     /* first slot of the same flattened Nested, or -1 */
 };
