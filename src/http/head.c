@@ -6,6 +6,7 @@
 #include <strings.h>
 
 _Static_assert(LIMIT_HTTP_HEAD_BYTES == 16384 && LIMIT_HTTP_FIELDS == 64, "texts below");
+_Static_assert(HTTP_ZSTD_WINDOW_BYTES == 8 << 20, "texts below");
 
 static const struct http_refusal_info refusals[HTTP_REFUSALS] = {
     [HTTP_REFUSE_NONE] = {500, "none", "internal server error"},
@@ -28,6 +29,11 @@ static const struct http_refusal_info refusals[HTTP_REFUSALS] = {
     [HTTP_REFUSE_CHUNK] = {400, "chunk", "malformed chunked request body"},
     [HTTP_REFUSE_BODY_SIZE] = {413, "body_size", NULL}, /* the text carries the limit */
     [HTTP_REFUSE_GZIP] = {400, "gzip", "request body is not valid gzip"},
+    [HTTP_REFUSE_DEFLATE] = {400, "deflate", "request body is not valid deflate"},
+    [HTTP_REFUSE_ZSTD] = {400, "zstd", "request body is not valid zstd"},
+    [HTTP_REFUSE_ZSTD_WINDOW] = {400, "zstd_window",
+                                 "request body needs a zstd window over 8 MiB: compress it without "
+                                 "--long and --ultra"},
     [HTTP_REFUSE_CONTENT_ENCODING] = {415, "content_encoding", NULL}, /* the text names it */
     [HTTP_REFUSE_TIMEOUT] = {408, "timeout", "request timeout: the request came too slowly"},
     [HTTP_REFUSE_OVERLOAD] = {503, "overload", "service unavailable"},
@@ -247,8 +253,14 @@ static void seen_coding(struct http_head *h, struct slice v)
         return;
     if (h->content_encoding.len == 0)
         h->content_encoding = v;
-    bool gzip = is_word(v, "gzip") || is_word(v, "x-gzip");
-    h->coding = gzip && h->coding == HTTP_CODING_NONE ? HTTP_CODING_GZIP : HTTP_CODING_OTHER;
+    enum http_coding coding = HTTP_CODING_OTHER;
+    if (is_word(v, "gzip") || is_word(v, "x-gzip"))
+        coding = HTTP_CODING_GZIP;
+    else if (is_word(v, "deflate"))
+        coding = HTTP_CODING_DEFLATE;
+    else if (is_word(v, "zstd"))
+        coding = HTTP_CODING_ZSTD;
+    h->coding = h->coding == HTTP_CODING_NONE ? coding : HTTP_CODING_OTHER;
 }
 
 static void seen_field(struct seen *seen, struct http_head *h, const struct http_field *f)

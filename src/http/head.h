@@ -9,6 +9,7 @@
 #ifndef WH_HTTP_HEAD_H
 #define WH_HTTP_HEAD_H
 
+#include "http/decode.h"
 #include "http/http.h"
 
 /* Why a request is not served by the handler; text and status in http_refusal_info. */
@@ -30,6 +31,9 @@ enum http_refusal {
     HTTP_REFUSE_CHUNK,
     HTTP_REFUSE_BODY_SIZE,
     HTTP_REFUSE_GZIP,
+    HTTP_REFUSE_DEFLATE,
+    HTTP_REFUSE_ZSTD,
+    HTTP_REFUSE_ZSTD_WINDOW,
     HTTP_REFUSE_CONTENT_ENCODING,
     HTTP_REFUSE_TIMEOUT,
     HTTP_REFUSE_OVERLOAD,
@@ -53,12 +57,6 @@ struct http_scan {
 /* Look at the first n bytes of input, of which the first s->pos have been looked at before.
  * >0: length of the complete head, from byte 0. 0: more bytes are needed. -1: *why says. */
 int http_head_scan(struct http_scan *s, const char *p, size_t n, enum http_refusal *why);
-
-enum http_coding {
-    HTTP_CODING_NONE,
-    HTTP_CODING_GZIP,
-    HTTP_CODING_OTHER
-};
 
 struct http_head {
     enum http_method method;

@@ -3,7 +3,7 @@
  *
  *   server ──┬── lists by timeout class ── connections ── queue of requests in arrival order
  *            ├── shared read buffer (a connection owns input bytes only while a head is incomplete)
- *            └── pools: requests, connections, buffers, inflate states
+ *            └── pools: requests, connections, buffers, decoders
  *
  * A connection that waits between requests therefore holds its own struct and two libevent events,
  * nothing else. A request carries its head, a small body and a small answer inside itself; only
@@ -18,7 +18,7 @@
 #include "base/magic.h"
 #include "base/metric.h"
 #include "http/chunked.h"
-#include "http/gunzip.h"
+#include "http/decode.h"
 #include "http/head.h"
 #include "http/http.h"
 #include "http/pool.h"
@@ -59,11 +59,13 @@
 #define HTTP_INLINE_OUT_BYTES 1024 /* small answer inside the request object */
 #define HTTP_REQUESTS_KEPT    256  /* in the pool of a loop, when free */
 #define HTTP_CONNS_KEPT       1024
-#define HTTP_GUNZIPS_KEPT     4
-#define HTTP_CONSTS           4
-#define HTTP_PEER_CAP         56 /* "[" 45 "]:" 5 */
-#define HTTP_CONST_HEAD_BYTES 256
-#define HTTP_CONST_BODY_BYTES 512
+/* Of each kind; a decoder with a large window is not kept. */
+#define HTTP_DECODERS_KEPT      4
+#define HTTP_DECODER_KEPT_BYTES (4 * MIB) /* what zstd's usual levels ask for fits */
+#define HTTP_CONSTS             4
+#define HTTP_PEER_CAP           56 /* "[" 45 "]:" 5 */
+#define HTTP_CONST_HEAD_BYTES   256
+#define HTTP_CONST_BODY_BYTES   512
 
 #define HTTP_REQ_MAGIC    0x48525131u
 #define HTTP_CONN_MAGIC   0x48434e31u
@@ -149,7 +151,8 @@ struct http_conn {
     uint64_t rx_bytes;    /* of this body so far, as transferred */
     uint64_t rx_mark;     /* rx_bytes when the body clock was last wound */
     struct http_chunked chunked;
-    struct http_gunzip *gunzip; /* the body is compressed */
+    struct http_decoder *decoder; /* the body is compressed */
+    size_t decoder_bytes;         /* of it, counted in bodies_bytes */
 
     char *in; /* unparsed input, from the pool; NULL when there is none */
     size_t in_len, in_cap;
@@ -184,8 +187,8 @@ struct http_server {
     struct http_list lists[HTTP_WAITS];
     struct http_conn *dirty;
     uint32_t conn_count;
-    uint64_t handed_out; /* requests the handler holds */
-    uint64_t bodies_bytes;
+    uint64_t handed_out;   /* requests the handler holds */
+    uint64_t bodies_bytes; /* and of the decoders at work on them */
 
     uint64_t now_ns; /* monotonic, of this wake */
     uint64_t date_next_ns;
@@ -199,8 +202,9 @@ struct http_server {
     uint32_t free_req_count;
     struct http_conn *free_conns;
     uint32_t free_conn_count;
-    struct http_gunzip *gunzips[HTTP_GUNZIPS_KEPT];
-    uint32_t gunzip_count;
+    struct http_decoder *decoders[HTTP_DECODER_KINDS][HTTP_DECODERS_KEPT];
+    uint32_t decoder_count[HTTP_DECODER_KINDS];
+    bool decoders_used; /* since the last trim */
     struct http_const consts[HTTP_CONSTS];
     uint32_t const_next;
 
@@ -242,6 +246,10 @@ void http_recv_kept(struct http_conn *c);  /* parse kept input as far as bounds 
 bool http_recv_wanted(const struct http_conn *c);
 void http_recv_refuse(struct http_conn *c, enum http_refusal why); /* the input ends with this */
 void http_recv_stop(struct http_conn *c); /* drop what is being read; nothing more is parsed */
+
+/* Called with http_pool_trim: gives back one idle decoder of each kind if none was needed since.
+ * True when some are still kept. */
+bool http_recv_trim(struct http_server *s);
 
 /* send.c: answers in order. False: the connection was closed. */
 bool http_send_ready(struct http_conn *c);

@@ -24,25 +24,56 @@ bool http_recv_wanted(const struct http_conn *c)
     return c->rx != HTTP_RX_HEAD || !queue_full(c);
 }
 
-static void gunzip_back(struct http_conn *c)
+/* Count the decoder's memory; false: the loop's budget is used up. */
+static bool decoder_count(struct http_conn *c)
 {
     struct http_server *s = c->s;
-    if (c->gunzip == NULL)
-        return;
-    if (s->gunzip_count < HTTP_GUNZIPS_KEPT)
-        s->gunzips[s->gunzip_count++] = c->gunzip;
-    else
-        http_gunzip_free(c->gunzip);
-    c->gunzip = NULL;
+    size_t bytes = http_decoder_bytes(c->decoder);
+    s->bodies_bytes = s->bodies_bytes - c->decoder_bytes + bytes;
+    c->decoder_bytes = bytes;
+    return s->bodies_bytes <= HTTP_BODIES_BYTES;
 }
 
-static struct http_gunzip *gunzip_get(struct http_server *s)
+static void decoder_back(struct http_conn *c)
 {
-    if (s->gunzip_count == 0)
-        return http_gunzip_new();
-    struct http_gunzip *g = s->gunzips[--s->gunzip_count];
-    http_gunzip_reset(g);
-    return g;
+    struct http_server *s = c->s;
+    if (c->decoder == NULL)
+        return;
+    enum http_decoder_kind kind = http_decoder_kind(http_decoder_coding(c->decoder));
+    if (s->decoder_count[kind] < HTTP_DECODERS_KEPT && c->decoder_bytes <= HTTP_DECODER_KEPT_BYTES)
+        s->decoders[kind][s->decoder_count[kind]++] = c->decoder;
+    else
+        http_decoder_free(c->decoder);
+    s->bodies_bytes -= c->decoder_bytes;
+    c->decoder = NULL;
+    c->decoder_bytes = 0;
+}
+
+/* False: no memory for one. */
+static bool decoder_get(struct http_conn *c, enum http_coding coding)
+{
+    struct http_server *s = c->s;
+    enum http_decoder_kind kind = http_decoder_kind(coding);
+    s->decoders_used = true;
+    if (s->decoder_count[kind] == 0) {
+        c->decoder = http_decoder_new(coding);
+    } else {
+        c->decoder = s->decoders[kind][--s->decoder_count[kind]];
+        http_decoder_reset(c->decoder, coding);
+    }
+    return c->decoder != NULL && decoder_count(c);
+}
+
+bool http_recv_trim(struct http_server *s)
+{
+    bool kept = false;
+    for (int kind = 0; kind < HTTP_DECODER_KINDS; kind++) {
+        if (!s->decoders_used && s->decoder_count[kind] > 0)
+            http_decoder_free(s->decoders[kind][--s->decoder_count[kind]]);
+        kept = kept || s->decoder_count[kind] > 0;
+    }
+    s->decoders_used = false;
+    return kept;
 }
 
 static void input_drop(struct http_conn *c)
@@ -57,7 +88,7 @@ void http_recv_stop(struct http_conn *c)
     struct http_req *r = c->cur;
     c->cur = NULL;
     c->rx = HTTP_RX_END;
-    gunzip_back(c);
+    decoder_back(c);
     input_drop(c);
     if (r != NULL && !r->replied) {
         http_conn_unlink(c, r);
@@ -99,7 +130,19 @@ static uint64_t compressed_max(uint64_t body_max)
     return body_max + body_max / 8 + 64 * KIB;
 }
 
-static enum http_refusal sink_gzip(struct http_conn *c, struct http_req *r, struct slice in)
+/* Why a body of that coding is refused, from what its decoder said. */
+static enum http_refusal coding_refusal(enum http_coding coding, int rc)
+{
+    if (rc == -ENOMEM)
+        return HTTP_REFUSE_OVERLOAD;
+    if (rc == WH_ELIMIT)
+        return HTTP_REFUSE_ZSTD_WINDOW;
+    return coding == HTTP_CODING_GZIP      ? HTTP_REFUSE_GZIP
+           : coding == HTTP_CODING_DEFLATE ? HTTP_REFUSE_DEFLATE
+                                           : HTTP_REFUSE_ZSTD;
+}
+
+static enum http_refusal sink_coded(struct http_conn *c, struct http_req *r, struct slice in)
 {
     uint64_t over = 0, raw_max = compressed_max(r->body_max);
     if (c->rx_bytes > raw_max) { /* rx_bytes counts in already */
@@ -117,13 +160,15 @@ static enum http_refusal sink_gzip(struct http_conn *c, struct http_req *r, stru
         size_t room = r->body_room - LIMIT_JSON_PADDING - r->pub.body.len, got;
         if (room > r->body_max + 1 - r->pub.body.len)
             room = (size_t)r->body_max + 1 - r->pub.body.len;
-        rc = http_gunzip_run(c->gunzip, &in, r->body + r->pub.body.len, room, &got);
+        rc = http_decoder_run(c->decoder, &in, r->body + r->pub.body.len, room, &got);
         r->pub.body.ptr = r->body;
         r->pub.body.len += got;
         if (r->pub.body.len > r->body_max)
             return HTTP_REFUSE_BODY_SIZE;
         if (rc != 0)
-            return rc == -ENOMEM ? HTTP_REFUSE_OVERLOAD : HTTP_REFUSE_GZIP;
+            return coding_refusal(http_decoder_coding(c->decoder), rc);
+        if (!decoder_count(c))
+            return HTTP_REFUSE_OVERLOAD;
         if (got < room)
             break;
     }
@@ -140,8 +185,8 @@ static enum http_refusal sink(struct http_conn *c, const char *p, size_t n)
             c->shut = true;
         return HTTP_REFUSE_NONE;
     }
-    if (c->gunzip != NULL)
-        return sink_gzip(c, r, (struct slice){p, n});
+    if (c->decoder != NULL)
+        return sink_coded(c, r, (struct slice){p, n});
     if (n > r->body_max - r->pub.body.len)
         return HTTP_REFUSE_BODY_SIZE;
     int rc = http_req_body_reserve(r, r->pub.body.len + n);
@@ -176,12 +221,14 @@ static void end_body(struct http_conn *c)
     if (r == NULL)
         return;
     /* No bytes at all are an empty body, whatever coding was announced for them. */
-    bool whole = c->gunzip == NULL || c->rx_bytes == 0 || http_gunzip_complete(c->gunzip);
-    gunzip_back(c);
-    if (whole)
+    enum http_refusal why = HTTP_REFUSE_NONE;
+    if (c->decoder != NULL && c->rx_bytes > 0 && !http_decoder_complete(c->decoder))
+        why = coding_refusal(http_decoder_coding(c->decoder), WH_ECORRUPT);
+    decoder_back(c);
+    if (why == HTTP_REFUSE_NONE)
         dispatch(c, r);
     else
-        refuse(r, HTTP_REFUSE_GZIP);
+        refuse(r, why);
 }
 
 /* The handler, or OPTIONS, answered at the head: read past the body. */
@@ -205,7 +252,7 @@ static void begin_body(struct http_conn *c, struct http_req *r, const struct htt
         dispatch(c, r);
         return;
     }
-    bool gzip = h->coding == HTTP_CODING_GZIP;
+    bool coded = h->coding != HTTP_CODING_NONE;
     c->cur = r;
     c->rx_bytes = c->rx_mark = 0;
     c->rx_left = h->length;
@@ -214,9 +261,9 @@ static void begin_body(struct http_conn *c, struct http_req *r, const struct htt
     enum http_refusal why = HTTP_REFUSE_NONE;
     if (h->coding == HTTP_CODING_OTHER)
         why = HTTP_REFUSE_CONTENT_ENCODING;
-    else if (h->length > (gzip ? compressed_max(r->body_max) : r->body_max))
+    else if (h->length > (coded ? compressed_max(r->body_max) : r->body_max))
         why = HTTP_REFUSE_BODY_SIZE;
-    else if (gzip && (c->gunzip = gunzip_get(c->s)) == NULL)
+    else if (coded && !decoder_get(c, h->coding))
         why = HTTP_REFUSE_OVERLOAD;
     if (why != HTTP_REFUSE_NONE)
         refuse(r, why);
@@ -431,7 +478,7 @@ void http_recv_kept(struct http_conn *c)
 static size_t direct_room(struct http_conn *c, char **at)
 {
     struct http_req *r = c->cur;
-    if (r == NULL || c->gunzip != NULL || c->in_len > 0)
+    if (r == NULL || c->decoder != NULL || c->in_len > 0)
         return 0;
     uint64_t ahead = 0;
     if (c->rx == HTTP_RX_LENGTH)

@@ -374,7 +374,8 @@ void http_reply_refusal(struct http_req *r, enum http_refusal why)
                        (unsigned long long)r->body_max);
     else if (why == HTTP_REFUSE_CONTENT_ENCODING)
         (void)snprintf(text, sizeof(text),
-                       "unsupported Content-Encoding \"%.*s\": send the body as gzip or as it is",
+                       "unsupported Content-Encoding \"%.*s\": send the body as gzip, deflate or "
+                       "zstd, or as it is",
                        r->content_encoding.len < 64 ? (int)r->content_encoding.len : 64,
                        r->content_encoding.ptr);
     else
@@ -385,13 +386,15 @@ void http_reply_refusal(struct http_req *r, enum http_refusal why)
     buf_put_str(&b, "{\"error\":");
     buf_put_json_string(&b, t);
     buf_put_u8(&b, '}');
-    http_reply(&r->pub, &(struct http_reply){.status = info->status,
-                                             .content_type = "application/json",
-                                             .extra = why == HTTP_REFUSE_CONTENT_ENCODING
-                                                          ? SLICE_LIT("Accept-Encoding: gzip\r\n")
-                                                          : (struct slice){NULL, 0},
-                                             .body = buf_slice(&b),
-                                             .retry_after_s = why == HTTP_REFUSE_OVERLOAD ? 1 : 0});
+    http_reply(&r->pub,
+               &(struct http_reply){.status = info->status,
+                                    .content_type = "application/json",
+                                    .extra =
+                                        why == HTTP_REFUSE_CONTENT_ENCODING
+                                            ? SLICE_LIT("Accept-Encoding: gzip, deflate, zstd\r\n")
+                                            : (struct slice){NULL, 0},
+                                    .body = buf_slice(&b),
+                                    .retry_after_s = why == HTTP_REFUSE_OVERLOAD ? 1 : 0});
     buf_fini(&b);
 }
 

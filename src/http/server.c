@@ -157,6 +157,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         }
     }
     bool kept = http_pool_trim(&s->pool);
+    kept = http_recv_trim(s) || kept;
     if (s->conn_count > 0 || kept)
         tick_arm(s);
 }
@@ -384,8 +385,9 @@ void http_server_free(struct http_server *s)
         s->free_conns = c->next;
         free(c);
     }
-    while (s->gunzip_count > 0)
-        http_gunzip_free(s->gunzips[--s->gunzip_count]);
+    for (int kind = 0; kind < HTTP_DECODER_KINDS; kind++)
+        while (s->decoder_count[kind] > 0)
+            http_decoder_free(s->decoders[kind][--s->decoder_count[kind]]);
     http_pool_fini(&s->pool);
     if (s->handed_out == 0)
         shell_free(s);

@@ -8,6 +8,7 @@ import gzip
 import json
 import socket
 import time
+import zlib
 
 from lib import clickhouse, net, tap
 from lib.daemon import Daemon
@@ -76,6 +77,9 @@ def json_bodies():
     ok(a.status == 415 and a.error, "an unknown Content-Encoding", a)
     refused(daemon.ingest("ev", rec + "}", Content_Encoding="gzip"), 400, "request body is not valid gzip",
             "not gzip at all")
+    for coding in ("deflate", "zstd"):
+        refused(daemon.ingest("ev", rec + "}", Content_Encoding=coding), 400, f"request body is not valid {coding}",
+                f"not {coding} at all")
 
 
 def ndjson_bodies():
@@ -102,6 +106,8 @@ def big_bodies():
     bomb = gzip.compress(b" " * (64 * MIB), 9)
     refused(daemon.ingest("ev", bomb, Content_Encoding="gzip"), 413, text,
             f"a gzip bomb ({len(bomb)} bytes become 64 MiB)")
+    refused(daemon.ingest("ev", zlib.compress(b" " * (64 * MIB), 9), Content_Encoding="deflate"), 413, text, "a deflate bomb")
+    refused(daemon.ingest("ev", net.zstd_zeros(64 * MIB), Content_Encoding="zstd"), 413, text, "a zstd bomb")
     a = daemon.ingest("nosuch", b"x" * 100)
     same(a.status, 404, "the connection after it is served")
     body = json.dumps([{"id": 2, "name": "x" * 1000}] * 16000).encode()

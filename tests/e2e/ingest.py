@@ -4,6 +4,7 @@
 import gzip
 import json
 import time
+import zlib
 
 from lib import clickhouse, env, facts, net, tap
 from lib.daemon import Daemon
@@ -195,6 +196,10 @@ class Suite:
         same((a.status, (a.json() or {}).get("succeeded")), (200, 2), self.say("gzip body"))
         a = d.ingest("ev", body[:-9], kind=NDJSON, Content_Encoding="gzip")
         ok(a.status == 400 and a.error, self.say("a cut gzip body is refused"), a)
+        for coding, pack, n in (("deflate", zlib.compress, 44), ("zstd", net.zstd_stored, 46)):
+            body = pack(b'{"id":%d,"name":"packed"}\n{"id":%d,"name":"packed"}\n' % (n, n + 1))
+            a = d.ingest("ev", body, kind=NDJSON, Content_Encoding=coding)
+            same((a.status, (a.json() or {}).get("succeeded")), (200, 2), self.say(f"{coding} body"))
         body = b'{"id":33,"name":"expected"}'
         got = net.answers(net.raw(d.port, b"POST /v1/ingest?table=ev HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
                                           b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body))
@@ -341,7 +346,7 @@ class Suite:
 
     def stored(self):
         """What `single`, `messages`, `batches` and `bodies` left in the table, and nothing else."""
-        want = {1, 2, 3, 5, 6, 10, 12, 13, 20, 21, 22, 23, *range(30, 39)}
+        want = {1, 2, 3, 5, 6, 10, 12, 13, 20, 21, 22, 23, *range(30, 39), *range(44, 48)}
         net.wait_for(lambda: self.s.one(f"SELECT uniqExact(id) FROM {self.db}.ev") >= len(want), 8)
         rows = self.s.rows(f"SELECT id, name, note, n, tags, m, a FROM {self.db}.ev ORDER BY id")
         same({r[0] for r in rows}, want, self.say("exactly the accepted rows are stored"))

@@ -576,6 +576,51 @@ static void test_memory(void)
     buf_fini(&got);
 }
 
+/* Windows of zstd count towards the memory that bodies may take, and are given back. */
+static void test_windows(void)
+{
+    enum {
+        N = 140
+    };
+    static int fds[N];
+    /* A head, then half a frame that asks for 8 MiB of window. */
+    static const char begin[] = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Encoding: zstd\r\n"
+                                "Content-Length: 30\r\n\r\n(\xb5/\xfd\x00\x68";
+    struct fixture f;
+    struct buf got;
+    int refused = 0;
+    fixture_init(&f, NULL, false);
+    buf_init(&got, SIZE_MAX);
+    for (int i = 0; i < N; i++) {
+        fds[i] = fixture_pair(&f);
+        fixture_send(&f, fds[i], begin, sizeof(begin) - 1);
+        (void)fixture_recv(fds[i], &got);
+        refused += starts(&got, "HTTP/1.1 503 ");
+        buf_reset(&got);
+    }
+    printf("# %d of %d refused, %llu bytes counted\n", refused, N,
+           (unsigned long long)f.s->bodies_bytes);
+    ok(refused > 0 && refused < N / 2, "beyond the loop's budget: 503");
+    ok(f.s->bodies_bytes <= HTTP_BODIES_BYTES && f.s->bodies_bytes > HTTP_BODIES_BYTES / 2,
+       "the budget is used and kept");
+    for (int i = 0; i < N; i++)
+        (void)close(fds[i]);
+    fixture_pump(&f);
+    is_u64(f.s->bodies_bytes, 0, "all of it is given back");
+    is_u64(f.s->decoder_count[HTTP_DECODER_ZSTD], 0, "large windows are not kept");
+
+    fds[0] = fixture_pair(&f);
+    send_str(&f, fds[0],
+             "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Encoding: zstd\r\nContent-Length: 3\r\n\r\n"
+             "abc");
+    (void)close(fds[0]);
+    fixture_pump(&f);
+    is_u64(f.s->decoder_count[HTTP_DECODER_ZSTD], 1, "a small decoder is");
+    ok(http_recv_trim(f.s) && !http_recv_trim(f.s), "until nobody needs it");
+    fixture_fini(&f);
+    buf_fini(&got);
+}
+
 struct loop_thread {
     pthread_t thread;
     int listen_fd;
@@ -680,5 +725,6 @@ int main(void)
     test_accept_limits();
     test_cors_list();
     test_memory();
+    test_windows();
     return tap_done();
 }

@@ -2,7 +2,7 @@
 /* The pure parts of the http room: head, chunks, gzip, percent-decoding, queries, buffers. */
 #include "base/limits.h"
 #include "http/chunked.h"
-#include "http/gunzip.h"
+#include "http/decode.h"
 #include "http/head.h"
 #include "http/pool.h"
 #include "tests/lib/tap.h"
@@ -109,37 +109,97 @@ static void test_chunked(void)
     ok(http_chunked_next(&d, "x", 1, &used, &data) == HTTP_CHUNKED_BAD, "CRLF must follow");
 }
 
-static void test_gunzip(void)
+/* "hello" in each coding. */
+static const unsigned char gzip_hello[] = {0x1f, 0x8b, 8,    0,    0,    0,    0,    0,    2,
+                                           0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x86,
+                                           0xa6, 0x10, 0x36, 0x05, 0x00, 0x00, 0x00};
+static const unsigned char zlib_hello[] = {0x78, 0xda, 0xcb, 0x48, 0xcd, 0xc9, 0xc9,
+                                           0x07, 0x00, 0x06, 0x2c, 0x02, 0x15};
+static const unsigned char zstd_hello[] = {0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x05, 0x29, 0x00, 0x00,
+                                           0x68, 0x65, 0x6c, 0x6c, 0x6f, 0xa3, 0x6d, 0x9f, 0x88};
+static const struct {
+    const char *what;
+    enum http_coding coding;
+    struct slice hello;
+    bool repeats; /* several in a row are one body */
+} codings[] = {
+    {"gzip", HTTP_CODING_GZIP, {(const char *)gzip_hello, sizeof(gzip_hello)}, true},
+    {"deflate", HTTP_CODING_DEFLATE, {(const char *)zlib_hello, sizeof(zlib_hello)}, false},
+    {"bare deflate", HTTP_CODING_DEFLATE, {(const char *)zlib_hello + 2, 7}, false},
+    {"zstd", HTTP_CODING_ZSTD, {(const char *)zstd_hello, sizeof(zstd_hello)}, true},
+};
+#define CODING_COUNT (sizeof(codings) / sizeof(codings[0]))
+
+/* One byte in, one byte of room at a time; how many bytes came out, or the failure. */
+static int decode_bytewise(struct http_decoder *d, struct slice all, char *out)
 {
-    /* "hello", then the same again */
-    static const unsigned char one[] = {0x1f, 0x8b, 8,    0,    0,    0,    0,    0,    2,
-                                        0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x86,
-                                        0xa6, 0x10, 0x36, 0x05, 0x00, 0x00, 0x00};
-    struct http_gunzip *g = http_gunzip_new();
-    char out[16];
-    size_t total = 0;
-    for (int round = 0; round < 2; round++)
-        for (size_t i = 0; i < sizeof(one); i++) {
-            struct slice in = {(const char *)one + i, 1};
-            size_t got = 1;
-            while (got > 0) { /* single bytes out, too */
-                int rc = http_gunzip_run(g, &in, out + total, 1, &got);
-                if (rc != 0) {
-                    ok(false, "gunzip byte %zu: %d", i, rc);
-                    break;
-                }
-                total += got;
-            }
-            if (http_gunzip_complete(g) != (i == sizeof(one) - 1))
-                ok(false, "complete after byte %zu", i);
+    int total = 0;
+    for (size_t i = 0; i < all.len; i++) {
+        struct slice in = {all.ptr + i, 1};
+        size_t got = 1;
+        while (got > 0) {
+            int rc = http_decoder_run(d, &in, out + total, 1, &got);
+            if (rc != 0)
+                return rc;
+            total += (int)got;
         }
-    is_mem(out, total, "hellohello", 10, "two members, byte by byte");
-    http_gunzip_reset(g);
-    struct slice in = {"{}", 2};
+        if (http_decoder_complete(d) != (i == all.len - 1))
+            return -1; /* says so too early, or not at all */
+    }
+    return total;
+}
+
+static void test_decoders(void)
+{
+    struct http_decoder *d[HTTP_DECODER_KINDS] = {NULL};
+    char out[32];
     size_t got;
-    ok(http_gunzip_run(g, &in, out, sizeof(out), &got) == WH_ECORRUPT, "not gzip");
-    http_gunzip_free(g);
-    http_gunzip_free(NULL);
+    /* Twice, so that each decoder has had another coding before it. */
+    for (size_t i = 0; i < 2 * CODING_COUNT; i++) {
+        enum http_coding coding = codings[i % CODING_COUNT].coding;
+        const char *what = codings[i % CODING_COUNT].what;
+        struct slice hello = codings[i % CODING_COUNT].hello;
+        struct http_decoder **at = &d[http_decoder_kind(coding)];
+        if (*at == NULL)
+            *at = http_decoder_new(coding);
+        else
+            http_decoder_reset(*at, coding);
+        ok(http_decoder_coding(*at) == coding && !http_decoder_complete(*at), "%s: new", what);
+        ok(decode_bytewise(*at, hello, out) == 5 && memcmp(out, "hello", 5) == 0,
+           "%s: byte by byte", what);
+        ok(http_decoder_bytes(*at) > 1000 && http_decoder_bytes(*at) < 300000, "%s: %zu bytes",
+           what, http_decoder_bytes(*at));
+        struct slice again = hello;
+        int rc = http_decoder_run(*at, &again, out, sizeof(out), &got);
+        if (codings[i % CODING_COUNT].repeats)
+            ok(rc == 0 && got == 5 && again.len == 0 && http_decoder_complete(*at),
+               "%s: once more is one body with it", what);
+        else
+            ok(rc == WH_ECORRUPT, "%s: nothing may follow", what);
+        http_decoder_reset(*at, coding);
+        struct slice cut = {hello.ptr, hello.len - 1};
+        ok(http_decoder_run(*at, &cut, out, sizeof(out), &got) == 0 && !http_decoder_complete(*at),
+           "%s: one byte short", what);
+        http_decoder_reset(*at, coding);
+        struct slice other = SLICE_LIT("{}");
+        ok(http_decoder_run(*at, &other, out, sizeof(out), &got) == WH_ECORRUPT ||
+               !http_decoder_complete(*at),
+           "%s: something else", what);
+    }
+    /* The window is asked for by the frame's header, and counted. */
+    size_t before = http_decoder_bytes(d[HTTP_DECODER_ZSTD]);
+    struct slice large = {"\x28\xb5\x2f\xfd\x00\x68\x29\x00\x00hello", 14};
+    http_decoder_reset(d[HTTP_DECODER_ZSTD], HTTP_CODING_ZSTD);
+    ok(http_decoder_run(d[HTTP_DECODER_ZSTD], &large, out, sizeof(out), &got) == 0 &&
+           http_decoder_bytes(d[HTTP_DECODER_ZSTD]) >= before + HTTP_ZSTD_WINDOW_BYTES,
+       "a window of 8 MiB shows");
+    struct slice larger = {"\x28\xb5\x2f\xfd\x00\x70\x29\x00\x00hello", 14};
+    http_decoder_reset(d[HTTP_DECODER_ZSTD], HTTP_CODING_ZSTD);
+    ok(http_decoder_run(d[HTTP_DECODER_ZSTD], &larger, out, sizeof(out), &got) == WH_ELIMIT,
+       "a larger one is refused");
+    for (int kind = 0; kind < HTTP_DECODER_KINDS; kind++)
+        http_decoder_free(d[kind]);
+    http_decoder_free(NULL);
 }
 
 static int query(const char *q, const char *key, char out[32])
@@ -207,7 +267,7 @@ int main(void)
     test_scan();
     test_head();
     test_chunked();
-    test_gunzip();
+    test_decoders();
     test_uri();
     test_pool();
     return tap_done();

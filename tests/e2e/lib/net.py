@@ -15,6 +15,27 @@ def free_port():
         return s.getsockname()[1]
 
 
+# Python's library cannot write zstd. A frame of blocks that are stored, or of one byte repeated, needs no compressor.
+def _zstd(size, blocks):
+    head = b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little")
+    return head + b"".join((last | kind << 1 | n << 3).to_bytes(3, "little") + data
+                           for last, kind, n, data in blocks)
+
+
+def zstd_stored(data):
+    """data as one zstd frame."""
+    step = 128 * 1024
+    cuts = range(0, max(len(data), 1), step)
+    return _zstd(len(data), [(at + step >= len(data), 0, len(data[at:at + step]), data[at:at + step]) for at in cuts])
+
+
+def zstd_zeros(size):
+    """A small frame that becomes size zero bytes, a multiple of 128 KiB. (A window of 8 MiB, not the whole size.)"""
+    step = 128 * 1024
+    frame = _zstd(size, [(at + step == size, 1, step, b"\0") for at in range(0, size, step)])
+    return frame[:4] + b"\x00\x68" + frame[9:]
+
+
 class Answer:
     """Status, fields (lower-case names) and body of one answer."""
 
