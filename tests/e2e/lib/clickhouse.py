@@ -56,6 +56,10 @@ class Server:
             raise Failed(f"{path}: {a.body!r}")
         return a.json()
 
+    def state(self):
+        """Of the front: its ports, and how often each fault was injected."""
+        return net.call(self.admin, "GET", "/state", timeout=60).json()
+
     def up(self):
         try:
             return net.call(self.direct, "GET", "/ping", timeout=1).status == 200

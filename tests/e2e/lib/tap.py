@@ -24,7 +24,7 @@ def note(text):
 
 
 def ok(condition, name, detail=None):
-    """One assertion. `detail` is printed when it fails."""
+    """One assertion. `detail` (or what it returns) is printed when it fails."""
     global _count, _failed
     with _lock:
         _count += 1
@@ -37,7 +37,7 @@ def ok(condition, name, detail=None):
                 caller = caller.f_back
             note(f"failed at {os.path.basename(caller.f_code.co_filename)}:{caller.f_lineno}")
             if detail is not None:
-                note(detail)
+                note(detail() if callable(detail) else detail)
     return bool(condition)
 
 

@@ -56,6 +56,18 @@ function peek(proto, at, query) {
     f.times !== 0 && (!f.match || new RegExp(f.match, 'is').test(query || '')));
 }
 
+// Cuts at any byte, whatever it belongs to: `after` counts what all native connections have passed on in that
+// direction since the fault was set. Returns how many of n more bytes may pass; less than n: here is the cut.
+function cutAfter(at, n, query) {
+  const f = peek('native', at, query);
+  if (!f) return { keep: n };
+  if (f.left === undefined) f.left = f.after || 0;
+  if (f.left >= n) { f.left -= n; return { keep: n }; }
+  const keep = f.left, hit = pick('native', at, query);
+  f.left = undefined;
+  return hit ? { keep, hit } : { keep: n };
+}
+
 // ---------------------------------------------------------------- wire reading
 class Short extends Error {}
 class Reader {
@@ -129,7 +141,17 @@ function nativeSession(c) {
   s.on('error', () => end(true)); c.on('error', () => end(true));
   s.on('close', () => end(false)); c.on('close', () => end(false));
   c.setNoDelay(true); s.setNoDelay(true);
-  const fwd = b => { if (b.length && !s.destroyed) s.write(b); };
+  // One chunk on its way to `to`; a cut lets its first bytes arrive before the connection ends.
+  const pass = (at, to, b) => {
+    if (!b.length || to.destroyed || st.discard) return true;
+    const { keep, hit } = cutAfter(at, b.length, st.q && st.q.query);
+    const more = to.write(b.subarray(0, keep));
+    if (!hit) return more;
+    st.discard = true;
+    if (hit.kind !== 'hang') setTimeout(() => end(hit.rst !== false), hit.ms || 20);
+    return true;
+  };
+  const fwd = b => pass('up', s, b);
 
   let chain = Promise.resolve();
   c.on('data', b => { c.pause(); chain = chain.then(() => client(b)).catch(e => { say('front:', e.message); end(true); }).finally(() => { if (!c.destroyed) c.resume(); }); });
@@ -234,7 +256,7 @@ function nativeSession(c) {
       st.sbuf = Buffer.concat([st.sbuf, b]);
       try { const r = new Reader(st.sbuf); if (r.var() === 0) { r.str(); r.var(); r.var(); st.srev = r.var(); } else st.srev = 1; } catch (e) { if (!(e instanceof Short)) return end(true); }
       if (st.srev && st.onhello) st.onhello();
-      return void c.write(b);
+      return void pass('down', c, b);
     }
     st.heard = true;
     const small = st.q && st.q.compression ? 60 : 30; // more than this was data, not only the end of external tables
@@ -252,7 +274,7 @@ function nativeSession(c) {
       }
       return;
     }
-    if (!st.discard) { if (!c.write(b)) { s.pause(); c.once('drain', () => s.resume()); } }
+    if (!pass('down', c, b)) { s.pause(); c.once('drain', () => s.resume()); }
   }
 }
 
@@ -314,8 +336,10 @@ async function engineStart() {
   throw new Error('the engine did not start; see ' + path.join(cfg.dir, 'front-engine.log'));
 }
 async function engineStop(sig) { const me = child; if (!me) return; const gone = new Promise(r => me.once('exit', r)); me.kill(sig || 'SIGTERM'); await gone; }
-// Merged into what wavehoused-engine writes: a query log to look into, and users to be refused as.
+// Merged into what wavehoused-engine writes: a query log to look into, dropped tables that can be counted
+// after UNDROP, and users to be refused as.
 const CONFIG = `<clickhouse>
+  <database_atomic_delay_before_drop_table_sec>3600</database_atomic_delay_before_drop_table_sec>
   <query_log><database>system</database><table>query_log</table><flush_interval_milliseconds>500</flush_interval_milliseconds></query_log>
 </clickhouse>
 `;
