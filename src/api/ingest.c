@@ -278,6 +278,7 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
         refuse_busy(a, door, r);
         return;
     }
+    op->settings = config_table_find(a->config, ask.table->name);
     if (!collect(a, op, &ask, io_realtime_ns()) || !submit(a, op, &ask)) {
         ingest_op_release(a, op);
         return;

@@ -97,12 +97,13 @@ struct ingest_op {
     struct ingest_part *parts, *last_part; /* used by this request, in order */
     struct ingest_part *spare_parts;       /* memory kept from earlier requests */
     struct ingest_outcomes outcomes;
-    struct record_result result; /* of the record at hand */
-    uint32_t outstanding;        /* parts at the log thread */
-    int worst;                   /* the first part that was not committed decides the answer */
-    bool single;                 /* one record, answered for itself rather than in a list */
-    uint64_t records;            /* in the parts */
-    uint64_t first_ns;           /* acceptance instant of the first */
+    struct record_result result;         /* of the record at hand */
+    const struct config_table *settings; /* of its table; valid while the body is read */
+    uint32_t outstanding;                /* parts at the log thread */
+    int worst;         /* the first part that was not committed decides the answer */
+    bool single;       /* one record, answered for itself rather than in a list */
+    uint64_t records;  /* in the parts */
+    uint64_t first_ns; /* acceptance instant of the first */
     uint64_t body_bytes;
     uint64_t idle_since_ns;
 };

@@ -33,7 +33,8 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     struct ingest_part *part = part_for(op, bytes);
     if (part == NULL)
         return -ENOMEM;
-    struct record_options options = {.ignore_unknown = a->config->ingest.unknown_ignore,
+    struct record_options options = {.ignore_unknown =
+                                         op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE,
                                      .stamp_received = a->config->ingest.stamp_received};
     uint64_t received_ns = op->first_ns + op->records;
     size_t text_off = part->batch.text.len;

@@ -46,5 +46,8 @@
 /* Strict validation: tables whose checking blocks a socket loop keeps. A block is a few hundred
  * bytes a column; a daemon that feeds more tables at once makes some of them anew. */
 #define LIMIT_VERDICT_TABLES 64
+/* Highest rate of a limit, rows or bytes a second: beyond any machine, and far from the edge of the
+ * arithmetic in src/api/limits.c. */
+#define LIMIT_RATE_MAX 1000000000000ull
 
 #endif

@@ -51,6 +51,7 @@ void config_unref(const struct config *c)
     if (before > 1)
         return;
     s->magic = 0;
+    config_map_free(s);
     arena_fini(&s->arena);
     free(s);
 }
@@ -182,6 +183,7 @@ static struct config_builder *builder_new(struct buf *findings)
 static struct config *builder_finish(struct config_builder *b)
 {
     struct config_snapshot *s = b->snap;
+    config_map_settle(s);
     if (b->finding_count == 0 && !b->out_of_memory)
         config_build_check(b);
     if (b->out_of_memory)
@@ -225,7 +227,7 @@ const struct config *config_load_text(struct slice yaml, struct buf *findings)
 
 /* ---- printing ---- */
 
-static void put_origin(const struct config_origin *o, struct buf *out)
+void config_put_origin(const struct config_origin *o, struct buf *out)
 {
     if (o->name == NULL)
         buf_put_str(out, "built in");
@@ -266,8 +268,11 @@ void config_print(const struct config *c, struct buf *out)
         const char *dot = strchr(key->info.name, '.');
         struct slice here = {key->info.name, dot != NULL ? (size_t)(dot - key->info.name) : 0};
         bool hidden = is_set_secret(c, key);
-        if (!slice_eq(here, section) && here.len > 0)
-            buf_printf(out, "%.*s:\n", SLICE_ARG(here));
+        if (!slice_eq(here, section)) {
+            config_map_print(s, section, out);
+            if (here.len > 0)
+                buf_printf(out, "%.*s:\n", SLICE_ARG(here));
+        }
         section = here;
         buf_printf(out, "%s%s%s: ", here.len > 0 ? "  " : "", hidden ? "# " : "",
                    dot != NULL ? dot + 1 : key->info.name);
@@ -276,11 +281,12 @@ void config_print(const struct config *c, struct buf *out)
         else
             config_value_format(c, key, out);
         buf_put_str(out, "  # ");
-        put_origin(&s->origin[i], out);
+        config_put_origin(&s->origin[i], out);
         if (is_rule(c, key))
             buf_printf(out, ": %s", key->info.default_text);
         buf_put_str(out, "\n");
     }
+    config_map_print(s, section, out);
 }
 
 /* ---- comparing ---- */
@@ -314,18 +320,19 @@ void config_compare(const struct config *now, const struct config *next, struct 
 {
     for (uint32_t i = 0; i < config_key_count(); i++)
         (void)put_change(now, next, &config_key_table[i], notes);
+    config_map_compare(snapshot_of(now), snapshot_of(next), notes);
 }
 
-static int copy_origin(struct config_snapshot *to, const struct config_snapshot *from, uint32_t i)
+int config_origin_copy(struct arena *arena, struct config_origin *to,
+                       const struct config_origin *from)
 {
-    const struct config_origin *o = &from->origin[i];
-    to->origin[i] = *o;
-    if (o->name != NULL)
-        to->origin[i].name = arena_dup(&to->arena, slice_str(o->name)).ptr;
-    if (o->via != NULL)
-        to->origin[i].via = arena_dup(&to->arena, slice_str(o->via)).ptr;
-    bool failed = (o->name != NULL && to->origin[i].name == NULL) ||
-                  (o->via != NULL && to->origin[i].via == NULL);
+    *to = *from;
+    if (from->name != NULL)
+        to->name = arena_dup(arena, slice_str(from->name)).ptr;
+    if (from->via != NULL)
+        to->via = arena_dup(arena, slice_str(from->via)).ptr;
+    bool failed =
+        (from->name != NULL && to->name == NULL) || (from->via != NULL && to->via == NULL);
     return failed ? -ENOMEM : 0;
 }
 
@@ -337,15 +344,18 @@ const struct config *config_adopt(const struct config *now, const struct config 
     for (uint32_t i = 0; rc == 0 && i < config_key_count(); i++) {
         const struct config_key *key = &config_key_table[i];
         const struct config *from = strcmp(key->info.apply, "restart") == 0 ? now : next;
-        rc = config_value_copy(s, from, key);
+        rc = config_value_copy(&s->arena, &s->pub, from, key);
         if (rc == 0)
-            rc = copy_origin(s, snapshot_of(from), i);
+            rc = config_origin_copy(&s->arena, &s->origin[i], &snapshot_of(from)->origin[i]);
     }
+    if (rc == 0)
+        rc = config_map_copy(s, snapshot_of(next));
     if (rc != 0) {
         buf_put_str(notes, "configuration: out of memory\n");
         config_unref(s != NULL ? &s->pub : NULL);
         return NULL;
     }
+    config_map_settle(s);
     s->pub.insecure_open = now->insecure_open;
     struct config_builder b = {.snap = s, .findings = notes, .source = "reload"};
     config_build_check(&b);

@@ -27,6 +27,32 @@ struct config_endpoint {
     uint16_t port;
 };
 
+enum config_unknown_columns {
+    CONFIG_UNKNOWN_REJECT,
+    CONFIG_UNKNOWN_IGNORE
+};
+
+/* Rates of one table or role. */
+struct config_rates {
+    uint64_t rows_per_second, bytes_per_second; /* 0: any number */
+    uint64_t burst_ms;
+};
+
+/* Settings of one table. A field that the configuration does not give for this table has the value
+ * of the key it inherits, so a reader asks for the table and looks nowhere else. To add a setting:
+ * a field here and a row in config_map.c (and the manual and the sample, as for any key). */
+struct config_table {
+    struct slice name;
+    struct config_rates limits;                  /* limits.tables.NAME.… */
+    enum config_unknown_columns unknown_columns; /* ingest.tables.NAME.unknown_columns */
+};
+
+/* The same for one role. */
+struct config_role {
+    struct slice name;
+    struct config_rates limits; /* limits.roles.NAME.… */
+};
+
 struct config {
     const char *data_dir;
     struct {
@@ -62,11 +88,12 @@ struct config {
     } flush;
     uint64_t schema_refresh_ms;
     struct {
-        bool unknown_ignore; /* ingest.unknown_columns: ignore */
+        enum config_unknown_columns unknown_columns;
         bool stamp_received;
         bool content_type_strict;
         bool reject_trailing_data;
     } ingest;
+    struct config_rates limits; /* of each table */
     struct {
         bool enabled;
         uint64_t max_bytes; /* 0: a tenth of wal.max_bytes */
@@ -79,7 +106,17 @@ struct config {
     enum log_level log_level;
     enum log_format log_format;
     bool insecure_open; /* --insecure-open: serve beyond loopback without access control */
+    const struct config_table *tables; /* sorted by name; read through config_table_find */
+    const struct config_role *roles;
+    uint32_t table_count, role_count;
+    struct config_table table_rest; /* every table that is not listed */
+    struct config_role role_rest;
 };
+
+/* The settings of a table or role; never NULL, valid as long as c. Two comparisons when none are
+ * listed, else a binary search: once a request, not once a record. */
+const struct config_table *config_table_find(const struct config *c, struct slice name);
+const struct config_role *config_role_find(const struct config *c, struct slice name);
 
 struct config_options {
     const char *file;        /* NULL: built-in defaults, environment and flags only */
@@ -125,5 +162,8 @@ struct config_key_info {
     const char *meaning;      /* one sentence */
 };
 const struct config_key_info *config_keys(uint32_t *count);
+/* Member i of the maps, with NAME for a table's or role's name: "limits.tables.NAME.burst". Its
+ * default_text is the value, or the key that it inherits. False past the end. */
+bool config_member(uint32_t i, struct config_key_info *out);
 
 #endif

@@ -155,18 +155,78 @@ static void show_value(const struct config_key *key, const struct config_item *i
         (void)snprintf(out, cap, "\"%.*s\" ", SLICE_ARG(item->text));
 }
 
+/* items were not taken for key: say why. */
+static void set_failed(struct config_builder *b, const struct config_key *key, struct slice name,
+                       const struct config_item *culprit, const struct config_item *value,
+                       const char *why)
+{
+    char shown[128] = "";
+    if (value != NULL)
+        show_value(key, value, shown, sizeof(shown));
+    config_finding(b, culprit->line, culprit->column, "%.*s: %s%s", SLICE_ARG(name), shown, why);
+}
+
+/* A member of a map's entry. */
+static void set_member(struct config_builder *b, struct slice name,
+                       const struct config_place *place, struct config_item at,
+                       const struct config_item *items, uint32_t count, bool is_list)
+{
+    const struct config_key *key = &config_maps[place->map].members[place->member];
+    char why[WH_ERR_TEXT_CAP];
+    uint32_t bad;
+    if (place->entry.len > CONFIG_ENTRY_NAME_BYTES_MAX) {
+        config_finding(b, at.line, at.column, "%.*s: the name is longer than %d bytes",
+                       SLICE_ARG(name), CONFIG_ENTRY_NAME_BYTES_MAX);
+        return;
+    }
+    void *entry = config_map_entry(b->snap, place->map, place->entry);
+    if (entry == NULL) {
+        if (b->snap->maps[place->map].count >= CONFIG_ENTRIES_MAX)
+            config_finding(b, at.line, at.column, "%.*s: more than %d names have settings",
+                           SLICE_ARG(name), CONFIG_ENTRIES_MAX);
+        else
+            b->out_of_memory = true;
+        return;
+    }
+    struct config_origin *origin = &config_map_origin(b->snap, place->map, entry)[place->member];
+    if (origin->name == b->source) { /* the same copy of the name: given by this very source */
+        if (at.line > 0)
+            config_finding(b, at.line, at.column,
+                           "key \"%.*s\": \"%.*s\" is already in line %" PRIu32, SLICE_ARG(name),
+                           SLICE_ARG(name), origin->line);
+        else
+            config_finding(b, 0, 0, "key \"%.*s\": \"%.*s\" is already given", SLICE_ARG(name),
+                           SLICE_ARG(name));
+        return;
+    }
+    int rc = config_value_set(&b->snap->arena, entry, key, items, count, is_list, why, &bad);
+    if (rc == -ENOMEM)
+        b->out_of_memory = true;
+    else if (rc != 0)
+        set_failed(b, key, name, bad < count ? &items[bad] : &at, bad < count ? &items[bad] : NULL,
+                   why);
+    else
+        *origin = (struct config_origin){.name = b->source, .line = at.line, .column = at.column};
+}
+
 void config_build_set(struct config_builder *b, struct slice name, struct config_item at,
                       const struct config_item *items, uint32_t count, bool is_list)
 {
     uint32_t index = 0, bad = 0;
     bool twin = false;
-    char why[WH_ERR_TEXT_CAP], shown[128] = "";
+    char why[WH_ERR_TEXT_CAP];
+    struct config_place place;
     struct config_item secret;
     const char *via = NULL;
     int rc = 0;
     if (config_build_full(b))
         return;
-    if (config_key_find(name, &index, &twin) != CONFIG_KEY) {
+    enum config_lookup found = config_key_find(name, &index, &twin);
+    if (found == CONFIG_MEMBER && config_map_find(name, &place)) {
+        set_member(b, name, &place, at, items, count, is_list);
+        return;
+    }
+    if (found != CONFIG_KEY) {
         config_build_refuse(b, &at, name, name);
         return;
     }
@@ -179,15 +239,13 @@ void config_build_set(struct config_builder *b, struct slice name, struct config
         items = &secret;
     }
     if (rc == 0)
-        rc = config_value_set(b->snap, key, items, count, is_list, why, &bad);
+        rc =
+            config_value_set(&b->snap->arena, &b->snap->pub, key, items, count, is_list, why, &bad);
     if (rc == -ENOMEM) {
         b->out_of_memory = true;
     } else if (rc != 0) {
-        const struct config_item *culprit = bad < count ? &items[bad] : &at;
-        if (bad < count)
-            show_value(key, culprit, shown, sizeof(shown));
-        config_finding(b, culprit->line, culprit->column, "%.*s: %s%s", SLICE_ARG(name), shown,
-                       why);
+        set_failed(b, key, name, bad < count ? &items[bad] : &at, bad < count ? &items[bad] : NULL,
+                   why);
     } else {
         b->snap->origin[index] = (struct config_origin){.name = b->source,
                                                         .line = at.line,
@@ -229,11 +287,15 @@ void config_build_set_text(struct config_builder *b, struct slice name, struct s
     struct config_item items[CONFIG_ITEMS_MAX], nowhere = {.line = 0};
     uint32_t index;
     bool twin;
-    if (config_key_find(name, &index, &twin) != CONFIG_KEY) {
+    struct config_place place;
+    enum config_lookup found = config_key_find(name, &index, &twin);
+    if (found != CONFIG_KEY && !(found == CONFIG_MEMBER && config_map_find(name, &place))) {
         config_build_refuse(b, &nowhere, name, name);
         return;
     }
-    const struct config_key *key = &config_key_table[index];
+    const struct config_key *key = found == CONFIG_KEY
+                                       ? &config_key_table[index]
+                                       : &config_maps[place.map].members[place.member];
     uint32_t count = split(key, value, items);
     config_build_set(b, name, nowhere, items, count,
                      key->type == CONFIG_TEXTS || key->type == CONFIG_ENDPOINTS);

@@ -17,7 +17,8 @@
 
 static const char *const choices_scheme[] = {"http", NULL};
 static const char *const choices_compression[] = {"none", "lz4", NULL};
-static const char *const choices_unknown[] = {"reject", "ignore", NULL};
+const char *const config_choices_unknown[] = {"reject", "ignore", NULL};
+const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE};
 static const char *const choices_content_type[] = {"lenient", "strict", NULL};
 static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
 static const int values_level[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
@@ -84,10 +85,7 @@ static const char *check_origin(struct slice *s)
 }
 
 /* clang-format off */
-#define KEY(key, member, kind, initial_text, when, text)                                           \
-    .info = {.name = key, .default_text = initial_text, .apply = when, .meaning = text},           \
-    .type = kind, .offset = offsetof(struct config, member),                                       \
-    .width = sizeof(((struct config *)0)->member)
+#define KEY(...)         CONFIG_ROW(struct config, __VA_ARGS__)
 #define RANGE(lo, hi)    .min = (lo), .max = (hi)
 #define LIST(member, lo, hi) .count_offset = offsetof(struct config, member), RANGE(lo, hi)
 
@@ -197,9 +195,9 @@ const struct config_key config_key_table[] = {
          "Tables and columns are read from ClickHouse again after this time."),
      RANGE(100, DAY_MS)},
 
-    {KEY("ingest.unknown_columns", ingest.unknown_ignore, CONFIG_CHOICE_FLAG, "reject", "reload",
+    {KEY("ingest.unknown_columns", ingest.unknown_columns, CONFIG_CHOICE_ENUM, "reject", "reload",
          "What happens to a record with a key that its table has no column for."),
-     .choices = choices_unknown},
+     CONFIG_CHOICES_UNKNOWN},
     {KEY("ingest.stamp_received_timestamp", ingest.stamp_received, CONFIG_FLAG, "true", "reload",
          "Fill a column received_timestamp with the instant of acceptance.")},
     {KEY("ingest.content_type", ingest.content_type_strict, CONFIG_CHOICE_FLAG, "lenient",
@@ -207,6 +205,16 @@ const struct config_key config_key_table[] = {
      .choices = choices_content_type},
     {KEY("ingest.reject_trailing_data", ingest.reject_trailing_data, CONFIG_FLAG, "false",
          "reload", "Refuse a single-object body with bytes after the object.")},
+
+    {KEY("limits.rows_per_second", limits.rows_per_second, CONFIG_NUMBER, "0", "reload",
+         "Records that each table takes a second; 0: any number."),
+     RANGE(0, LIMIT_RATE_MAX)},
+    {KEY("limits.bytes_per_second", limits.bytes_per_second, CONFIG_SIZE, "0", "reload",
+         "Body bytes that each table takes a second; 0: any number."),
+     RANGE(0, LIMIT_RATE_MAX)},
+    {KEY("limits.burst", limits.burst_ms, CONFIG_DURATION, "2s", "reload",
+         "How much may come at once after a pause, as time at the full rate."),
+     RANGE(10, HOUR_MS)},
 
     {KEY("dlq.enabled", dlq.enabled, CONFIG_FLAG, "true", "reload",
          "Keep rows that ClickHouse refuses as dead letters.")},
@@ -315,10 +323,13 @@ enum config_lookup config_key_find(struct slice name, uint32_t *index, bool *twi
             return CONFIG_KEY;
         }
     }
+    struct config_place place;
+    if (config_map_find(name, &place))
+        return CONFIG_MEMBER;
     for (uint32_t i = 0; i < LATER_COUNT; i++)
         if (is_within(name, later_names[i]))
             return CONFIG_LATER;
-    return is_section(name) ? CONFIG_SECTION : CONFIG_UNKNOWN;
+    return is_section(name) || config_map_is_section(name) ? CONFIG_SECTION : CONFIG_UNKNOWN;
 }
 
 bool config_key_any_name(uint32_t i, char *out)
@@ -382,6 +393,8 @@ void config_key_nearest(struct slice name, char *out)
 {
     char candidate[CONFIG_NAME_BYTES_MAX];
     uint32_t best = (uint32_t)(name.len / 4 + 2); /* further away is no typo */
+    if (config_map_nearest(name, out))
+        return;
     out[0] = '\0';
     for (uint32_t i = 0; config_key_any_name(i, candidate); i++) {
         struct slice c = slice_str(candidate), last = last_part(c);

@@ -9,18 +9,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* The fields of struct config by their row; the casts are sound because type and width come from
- * the member itself (KEY in config_keys.c). */
-static void *field(struct config *c, size_t offset)
+/* The fields of a struct (struct config, or an entry of a map) by their row; the casts are sound
+ * because type and width come from the member itself (ROW in config_priv.h). */
+static void *field(void *c, size_t offset)
 {
     return (char *)c + offset;
 }
-static const void *field_const(const struct config *c, size_t offset)
+static const void *field_const(const void *c, size_t offset)
 {
     return (const char *)c + offset;
 }
 
-static uint64_t get_number(const struct config *c, const struct config_key *key)
+static uint64_t get_number(const void *c, const struct config_key *key)
 {
     const void *p = field_const(c, key->offset);
     switch (key->width) {
@@ -34,7 +34,7 @@ static uint64_t get_number(const struct config *c, const struct config_key *key)
     }
 }
 
-static void put_number(struct config *c, const struct config_key *key, uint64_t v)
+static void put_number(void *c, const struct config_key *key, uint64_t v)
 {
     void *p = field(c, key->offset);
     switch (key->width) {
@@ -50,15 +50,15 @@ static void put_number(struct config *c, const struct config_key *key, uint64_t 
     }
 }
 
-static const char *get_text(const struct config *c, const struct config_key *key)
+static const char *get_text(const void *c, const struct config_key *key)
 {
     return *(const char *const *)field_const(c, key->offset);
 }
-static bool get_flag(const struct config *c, const struct config_key *key)
+static bool get_flag(const void *c, const struct config_key *key)
 {
     return *(const bool *)field_const(c, key->offset);
 }
-static uint32_t get_count(const struct config *c, const struct config_key *key)
+static uint32_t get_count(const void *c, const struct config_key *key)
 {
     return *(const uint32_t *)field_const(c, key->count_offset);
 }
@@ -106,8 +106,8 @@ static int out_of_range(const struct config_key *key, char *why)
     return rc;
 }
 
-static int set_number(struct config *c, const struct config_key *key,
-                      const struct config_item *item, char *why)
+static int set_number(void *c, const struct config_key *key, const struct config_item *item,
+                      char *why)
 {
     uint64_t v = 0;
     const char *text = NULL;
@@ -128,7 +128,7 @@ static int set_number(struct config *c, const struct config_key *key,
     return rc;
 }
 
-static int set_flag(struct config *c, const struct config_key *key, const struct config_item *item,
+static int set_flag(void *c, const struct config_key *key, const struct config_item *item,
                     char *why)
 {
     bool is_true = slice_eq_str(item->text, "true");
@@ -138,8 +138,8 @@ static int set_flag(struct config *c, const struct config_key *key, const struct
     return 0;
 }
 
-static int set_choice(struct config *c, const struct config_key *key,
-                      const struct config_item *item, char *why)
+static int set_choice(void *c, const struct config_key *key, const struct config_item *item,
+                      char *why)
 {
     for (int i = 0; key->choices[i] != NULL; i++) {
         if (!slice_eq_str(item->text, key->choices[i]))
@@ -210,17 +210,17 @@ static int check_text(const struct config_key *key, const struct config_item *it
     return must_be != NULL ? fail(why, WH_ESYNTAX, "must be %s", must_be) : 0;
 }
 
-static int set_text(struct config_snapshot *s, const struct config_key *key,
+static int set_text(struct arena *arena, void *c, const struct config_key *key,
                     const struct config_item *item, char *why)
 {
     struct slice text;
     int rc = check_text(key, item, &text, why);
     if (rc != 0)
         return rc;
-    text = arena_dup(&s->arena, text);
+    text = arena_dup(arena, text);
     if (text.ptr == NULL)
         return fail(why, -ENOMEM, "out of memory");
-    *(const char **)field(&s->pub, key->offset) = text.ptr;
+    *(const char **)field(c, key->offset) = text.ptr;
     return 0;
 }
 
@@ -260,10 +260,10 @@ static int parse_endpoint(struct slice s, struct config_endpoint *out, char *why
     return 0;
 }
 
-static int set_endpoints(struct config_snapshot *s, const struct config_key *key,
+static int set_endpoints(struct arena *arena, void *c, const struct config_key *key,
                          const struct config_item *items, uint32_t count, char *why, uint32_t *bad)
 {
-    struct config_endpoint *list = arena_calloc(&s->arena, count, sizeof(*list));
+    struct config_endpoint *list = arena_calloc(arena, count, sizeof(*list));
     if (list == NULL)
         return fail(why, -ENOMEM, "out of memory");
     for (uint32_t i = 0; i < count; i++) {
@@ -275,15 +275,15 @@ static int set_endpoints(struct config_snapshot *s, const struct config_key *key
             if (strcmp(list[k].host, list[i].host) == 0 && list[k].port == list[i].port)
                 return fail(why, WH_ESYNTAX, "names the same address twice");
     }
-    *(const struct config_endpoint **)field(&s->pub, key->offset) = list;
-    *(uint32_t *)field(&s->pub, key->count_offset) = count;
+    *(const struct config_endpoint **)field(c, key->offset) = list;
+    *(uint32_t *)field(c, key->count_offset) = count;
     return 0;
 }
 
-static int set_texts(struct config_snapshot *s, const struct config_key *key,
+static int set_texts(struct arena *arena, void *c, const struct config_key *key,
                      const struct config_item *items, uint32_t count, char *why, uint32_t *bad)
 {
-    const char **list = arena_calloc(&s->arena, count > 0 ? count : 1, sizeof(*list));
+    const char **list = arena_calloc(arena, count > 0 ? count : 1, sizeof(*list));
     if (list == NULL)
         return fail(why, -ENOMEM, "out of memory");
     for (uint32_t i = 0; i < count; i++) {
@@ -292,7 +292,7 @@ static int set_texts(struct config_snapshot *s, const struct config_key *key,
         int rc = check_text(key, &items[i], &text, why);
         if (rc != 0)
             return rc;
-        text = arena_dup(&s->arena, text);
+        text = arena_dup(arena, text);
         if (text.ptr == NULL)
             return fail(why, -ENOMEM, "out of memory");
         list[i] = text.ptr;
@@ -300,12 +300,12 @@ static int set_texts(struct config_snapshot *s, const struct config_key *key,
             if (strcmp(list[k], list[i]) == 0)
                 return fail(why, WH_ESYNTAX, "names the same entry twice");
     }
-    *(const char *const **)field(&s->pub, key->offset) = list;
-    *(uint32_t *)field(&s->pub, key->count_offset) = count;
+    *(const char *const **)field(c, key->offset) = list;
+    *(uint32_t *)field(c, key->count_offset) = count;
     return 0;
 }
 
-int config_value_set(struct config_snapshot *s, const struct config_key *key,
+int config_value_set(struct arena *arena, void *c, const struct config_key *key,
                      const struct config_item *items, uint32_t count, bool is_list, char *why,
                      uint32_t *bad)
 {
@@ -314,28 +314,28 @@ int config_value_set(struct config_snapshot *s, const struct config_key *key,
         if (count < key->min || count > key->max)
             return fail(why, WH_ELIMIT, "must have from %" PRIu64 " to %" PRIu64 " entries",
                         key->min, key->max);
-        return key->type == CONFIG_TEXTS ? set_texts(s, key, items, count, why, bad)
-                                         : set_endpoints(s, key, items, count, why, bad);
+        return key->type == CONFIG_TEXTS ? set_texts(arena, c, key, items, count, why, bad)
+                                         : set_endpoints(arena, c, key, items, count, why, bad);
     }
     if (is_list || count != 1)
         return fail(why, WH_ESYNTAX, "must be a single value, not a list");
     switch (key->type) {
     case CONFIG_TEXT:
-        return set_text(s, key, items, why);
+        return set_text(arena, c, key, items, why);
     case CONFIG_CHOICE:
     case CONFIG_CHOICE_FLAG:
     case CONFIG_CHOICE_ENUM:
-        return set_choice(&s->pub, key, items, why);
+        return set_choice(c, key, items, why);
     case CONFIG_FLAG:
-        return set_flag(&s->pub, key, items, why);
+        return set_flag(c, key, items, why);
     default:
-        return set_number(&s->pub, key, items, why);
+        return set_number(c, key, items, why);
     }
 }
 
 /* ---- showing ---- */
 
-static void format_list(const struct config *c, const struct config_key *key, struct buf *out)
+static void format_list(const void *c, const struct config_key *key, struct buf *out)
 {
     const void *list = *(const void *const *)field_const(c, key->offset);
     uint32_t count = get_count(c, key);
@@ -353,7 +353,7 @@ static void format_list(const struct config *c, const struct config_key *key, st
     buf_put_str(out, "]");
 }
 
-static const char *choice_name(const struct config *c, const struct config_key *key)
+static const char *choice_name(const void *c, const struct config_key *key)
 {
     int v;
     memcpy(&v, field_const(c, key->offset), sizeof(v));
@@ -364,7 +364,7 @@ static const char *choice_name(const struct config *c, const struct config_key *
     return NULL;
 }
 
-void config_value_format(const struct config *c, const struct config_key *key, struct buf *out)
+void config_value_format(const void *c, const struct config_key *key, struct buf *out)
 {
     switch (key->type) {
     case CONFIG_TEXT:
@@ -395,40 +395,38 @@ void config_value_format(const struct config *c, const struct config_key *key, s
 
 /* ---- copying ---- */
 
-static int copy_list(struct config_snapshot *to, const struct config *from,
-                     const struct config_key *key)
+static int copy_list(struct arena *arena, void *to, const void *from, const struct config_key *key)
 {
     uint32_t count = get_count(from, key);
     const void *list = *(const void *const *)field_const(from, key->offset);
     size_t size = key->type == CONFIG_TEXTS ? sizeof(const char *) : sizeof(struct config_endpoint);
-    void *copy = arena_calloc(&to->arena, count > 0 ? count : 1, size);
+    void *copy = arena_calloc(arena, count > 0 ? count : 1, size);
     if (copy == NULL)
         return -ENOMEM;
     if (count > 0)
         memcpy(copy, list, count * size);
     for (uint32_t i = 0; key->type == CONFIG_TEXTS && i < count; i++) {
-        struct slice text = arena_dup(&to->arena, slice_str(((const char *const *)list)[i]));
+        struct slice text = arena_dup(arena, slice_str(((const char *const *)list)[i]));
         if (text.ptr == NULL)
             return -ENOMEM;
         ((const char **)copy)[i] = text.ptr;
     }
-    *(const void **)field(&to->pub, key->offset) = copy;
-    *(uint32_t *)field(&to->pub, key->count_offset) = count;
+    *(const void **)field(to, key->offset) = copy;
+    *(uint32_t *)field(to, key->count_offset) = count;
     return 0;
 }
 
-int config_value_copy(struct config_snapshot *to, const struct config *from,
-                      const struct config_key *key)
+int config_value_copy(struct arena *arena, void *to, const void *from, const struct config_key *key)
 {
     if (is_list_type(key->type))
-        return copy_list(to, from, key);
+        return copy_list(arena, to, from, key);
     if (key->type != CONFIG_TEXT) {
-        memcpy(field(&to->pub, key->offset), field_const(from, key->offset), key->width);
+        memcpy(field(to, key->offset), field_const(from, key->offset), key->width);
         return 0;
     }
-    struct slice text = arena_dup(&to->arena, slice_str(get_text(from, key)));
+    struct slice text = arena_dup(arena, slice_str(get_text(from, key)));
     if (text.ptr == NULL)
         return -ENOMEM;
-    *(const char **)field(&to->pub, key->offset) = text.ptr;
+    *(const char **)field(to, key->offset) = text.ptr;
     return 0;
 }

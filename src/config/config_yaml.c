@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <yaml.h>
 
-/* Sections are two deep; what lies deeper is a mistake, and only skipped over. */
+/* Sections are at most three deep (a map's entry); what lies deeper is a mistake, and only skipped
+ * over. */
 #define DEPTH_MAX 16
-/* Paths seen in one file. More than this many known keys and sections do not exist. */
+/* Sections of one file that are watched for being repeated: more than exist, but for entries of
+ * maps, whose repeated members are found one by one. */
 #define PATHS_MAX (CONFIG_KEYS_MAX * 2)
 
 struct walker {
@@ -325,7 +327,7 @@ static void read_mapping(struct walker *w, uint32_t depth)
             struct config_item at = item_of(&key);
             enum config_lookup found =
                 is_key ? config_key_find(path_of(w), &index, &twin) : CONFIG_UNKNOWN;
-            if (found == CONFIG_KEY) {
+            if (found == CONFIG_KEY || found == CONFIG_MEMBER) {
                 read_value(w, at, &value);
             } else if (found == CONFIG_SECTION) {
                 read_section(w, &key, &value, depth);

@@ -60,6 +60,21 @@ static void test_manual(const char *manual)
     }
 }
 
+static void test_manual_members(const char *manual)
+{
+    struct config_key_info member;
+    for (uint32_t i = 0; config_member(i, &member); i++) {
+        char want[256];
+        char *entry = manual_entry(manual, member.name);
+        ok(entry != NULL, "wavehoused.yaml(5) has %s", member.name);
+        bool inherits = strchr(member.default_text, '.') != NULL;
+        (void)snprintf(want, sizeof(want), "; default %s%s; %s.", inherits ? "that of " : "",
+                       member.default_text, member.apply);
+        ok(entry != NULL && strstr(entry, want) != NULL, "%s says \"%s\"", member.name, want);
+        free(entry);
+    }
+}
+
 /* Every entry within KEYS names a key. */
 static void test_manual_has_no_other(const char *manual)
 {
@@ -70,7 +85,8 @@ static void test_manual_has_no_other(const char *manual)
         bool twin;
         p += strlen(entry_start);
         struct slice name = {p, strcspn(p, "\n")};
-        ok(config_key_find(name, &index, &twin) == CONFIG_KEY, "%.*s is a key", SLICE_ARG(name));
+        enum config_lookup found = config_key_find(name, &index, &twin);
+        ok(found == CONFIG_KEY || found == CONFIG_MEMBER, "%.*s is a key", SLICE_ARG(name));
     }
 }
 
@@ -123,6 +139,7 @@ int main(void)
 {
     char *manual = read_source("man/wavehoused.yaml.5");
     test_manual(manual);
+    test_manual_members(manual);
     test_manual_has_no_other(manual);
     test_sample();
     free(manual);

@@ -104,8 +104,8 @@ static void test_defaults(void)
     is_u64(c->flush.interval_ms, 5000, "flush.interval");
     is_u64(c->flush.max_rows, 100000, "flush.max_rows");
     is_u64(c->schema_refresh_ms, 60000, "schema.refresh_interval");
-    ok(c->ingest.stamp_received && !c->ingest.unknown_ignore && !c->ingest.content_type_strict &&
-           !c->ingest.reject_trailing_data,
+    ok(c->ingest.stamp_received && c->ingest.unknown_columns == CONFIG_UNKNOWN_REJECT &&
+           !c->ingest.content_type_strict && !c->ingest.reject_trailing_data,
        "ingest.*");
     ok(c->dlq.enabled && c->dlq.max_bytes == 0, "dlq.*");
     ok(c->prometheus.enabled && c->prometheus.port == 0, "prometheus.*");
@@ -144,7 +144,8 @@ static void test_values(void)
     is_u64(c->clickhouse.addr[1].port, 9001, "the port of it");
     is_str(c->clickhouse.password, "p # \"q\"", "password");
     is_str(c->clickhouse.username, "12345", "a name may look like a number");
-    ok(!c->clickhouse.compression_lz4 && c->ingest.unknown_ignore, "choices");
+    ok(!c->clickhouse.compression_lz4 && c->ingest.unknown_columns == CONFIG_UNKNOWN_IGNORE,
+       "choices");
     ok(c->log_level == LOG_LEVEL_DEBUG && c->log_format == LOG_FORMAT_JSON, "enums");
     config_unref(c);
     config_unref(loads("an empty file", ""));
@@ -467,6 +468,7 @@ static void test_secrets(void)
 static void test_print_reads_back(void)
 {
     const struct config *c = loads("a file", "server: {listen: ['::1'], threads: 2}\n"
+                                             "limits: {tables: {'a \\b': {burst: 1s}}}\n"
                                              "clickhouse: {addr: ['[::1]:9000', 'b:1'],"
                                              " database: \"a \\\"b\\\" \xc3\xa4 #c\"}\n"
                                              "flush: {interval: 1m30s}\nlog: {level: warn}\n");
@@ -590,6 +592,140 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
+static uint64_t rows_of(const struct config *c, const char *table)
+{
+    return config_table_find(c, slice_str(table))->limits.rows_per_second;
+}
+
+static void test_maps(void)
+{
+    static const char *const sets[] = {"limits.tables.my.table.rows_per_second=7",
+                                       "limits.tables.b.rows_per_second=6"};
+    struct buf findings, print;
+    const struct config *c = load_with("limits:\n"
+                                       "  rows_per_second: 100\n"
+                                       "  tables:\n"
+                                       "    c: {burst: 9s}\n"
+                                       "    a:\n"
+                                       "      rows_per_second: 5\n"
+                                       "    b: {rows_per_second: 4, bytes_per_second: 1MiB}\n"
+                                       "  roles:\n"
+                                       "    public: {rows_per_second: 3}\n"
+                                       "ingest:\n"
+                                       "  tables:\n"
+                                       "    a: {unknown_columns: ignore}\n",
+                                       &findings, sets, 2);
+    if (!ok(c != NULL, "maps load"))
+        printf("# %.*s\n", SLICE_ARG(buf_slice(&findings)));
+    buf_fini(&findings);
+    if (c == NULL)
+        return;
+    is_u64(c->table_count, 4, "one entry a table, whatever the section");
+    is_u64(rows_of(c, "a"), 5, "own value");
+    is_u64(rows_of(c, "b"), 6, "a flag overrides the file");
+    is_u64(rows_of(c, "c"), 100, "inherited from the key");
+    is_u64(rows_of(c, "my.table"), 7, "a name with a dot comes by flag");
+    is_u64(rows_of(c, "z"), 100, "a table that is not listed inherits all");
+    is_u64(rows_of(c, ""), 100, "so does an empty name");
+    is_u64(config_table_find(c, SLICE_LIT("b"))->limits.bytes_per_second, 1 << 20,
+           "another member");
+    is_u64(config_table_find(c, SLICE_LIT("c"))->limits.burst_ms, 9000, "a duration");
+    ok(config_table_find(c, SLICE_LIT("a"))->unknown_columns == CONFIG_UNKNOWN_IGNORE &&
+           config_table_find(c, SLICE_LIT("b"))->unknown_columns == CONFIG_UNKNOWN_REJECT,
+       "members of another section");
+    is_u64(config_role_find(c, SLICE_LIT("public"))->limits.rows_per_second, 3, "a role");
+    is_u64(config_role_find(c, SLICE_LIT("other"))->limits.rows_per_second, 0, "no limit of roles");
+    is_u64(config_role_find(c, SLICE_LIT("other"))->limits.burst_ms, 2000, "but the burst");
+
+    buf_init(&print, SIZE_MAX);
+    config_print(c, &print);
+    buf_put_u8(&print, '\0');
+    ok(strstr(print.ptr, "  tables:\n    \"a\":\n      rows_per_second: 5  # ") != NULL,
+       "printed below the section");
+    ok(strstr(print.ptr, "\"c\":\n      burst: 9s") != NULL, "inherited members are not printed");
+    buf_fini(&print);
+
+    const struct config *next = loads("changed maps", "limits:\n"
+                                                      "  rows_per_second: 50\n"
+                                                      "  tables:\n"
+                                                      "    a: {rows_per_second: 8}\n"
+                                                      "    d: {burst: 1s}\n");
+    struct buf notes;
+    buf_init(&notes, SIZE_MAX);
+    const struct config *adopted = next != NULL ? config_adopt(c, next, &notes) : NULL;
+    ok(adopted != NULL && rows_of(adopted, "a") == 8 && rows_of(adopted, "d") == 50 &&
+           rows_of(adopted, "b") == 50,
+       "maps are taken over by a reload");
+    buf_put_u8(&notes, '\0');
+    ok(strstr(notes.ptr, "limits.tables.a.rows_per_second: 5 -> 8\n") != NULL, "a change");
+    ok(strstr(notes.ptr, "limits.tables.c.burst: 9s -> not set\n") != NULL, "an end");
+    ok(strstr(notes.ptr, "limits.tables.d.burst: not set -> 1s\n") != NULL, "a beginning");
+    ok(strstr(notes.ptr, "ingest.tables.a.unknown_columns: ignore -> not set\n") != NULL,
+       "of any section");
+    buf_fini(&notes);
+    config_unref(adopted);
+    config_unref(next);
+    config_unref(c);
+
+    refuses("a member that is none", "limits:\n  tables:\n    web:\n      row_per_second: 5\n",
+            "wavehoused.yaml:4:7: unknown key \"limits.tables.web.row_per_second\", did you mean "
+            "\"limits.tables.web.rows_per_second\"?\n");
+    refuses("a map that is none", "limits:\n  tabels:\n    web: {burst: 1s}\n",
+            "wavehoused.yaml:2:3: unknown key \"limits.tabels\", did you mean "
+            "\"limits.tables\"?\n");
+    refuses("a bad member", "limits:\n  tables:\n    web: {burst: 1ms, rows_per_second: -1}\n",
+            "wavehoused.yaml:3:18: limits.tables.web.burst: \"1ms\" must be from 10ms to 1h\n"
+            "wavehoused.yaml:3:40: limits.tables.web.rows_per_second: \"-1\" must be a whole "
+            "number, digits only\n");
+    refuses("a repeated member", "limits:\n  tables:\n    web:\n      burst: 1s\n      burst: 2s\n",
+            "wavehoused.yaml:5:7: key \"limits.tables.web.burst\": \"limits.tables.web.burst\" is "
+            "already in line 4\n");
+    refuses("a repeated entry", "limits:\n  tables:\n    web: {burst: 1s}\n    web: {burst: 2s}\n",
+            "wavehoused.yaml:4:5: section \"limits.tables.web\" is already in line 3: put its keys "
+            "together\n");
+    refuses("an entry without members", "limits:\n  tables:\n    web: 5\n",
+            "wavehoused.yaml:3:10: \"limits.tables.web\" is a section: its keys stand indented "
+            "below it\n");
+    variable("WH_LIMITS_TABLES_WEB_BURST", "1s",
+             "WH_LIMITS_TABLES_WEB_BURST: unknown variable: no key of the configuration has this "
+             "name\n");
+    flag("limits.tables.web.bust=1s", "--set: unknown key \"limits.tables.web.bust\", did you mean "
+                                      "\"limits.tables.web.burst\"?\n");
+}
+
+/* As many tables as there may be, and one more. */
+static void test_map_limit(void)
+{
+    struct buf text, findings;
+    char name[64];
+    buf_init(&text, SIZE_MAX);
+    buf_put_str(&text, "limits:\n  tables:\n");
+    for (uint32_t i = 0; i < 4096; i++)
+        buf_printf(&text, "    t%u: {burst: 1s}\n", i * 7919 % 4096);
+    buf_put_u8(&text, '\0');
+    const struct config *c = loads("4096 tables", text.ptr);
+    ok(c != NULL && c->table_count == 4096, "all are there");
+    bool found = c != NULL;
+    for (uint32_t i = 0; found && i < 4096; i++) {
+        (void)snprintf(name, sizeof(name), "t%u", i);
+        found = config_table_find(c, slice_str(name))->limits.burst_ms == 1000;
+    }
+    ok(found && config_table_find(c, SLICE_LIT("t4096"))->limits.burst_ms == 2000,
+       "and each is found by its name");
+    config_unref(c);
+    text.len--;
+    buf_put_str(&text, "    more: {burst: 1s}\n");
+    buf_put_u8(&text, '\0');
+    c = load_with(text.ptr, &findings, NULL, 0);
+    strip_root(&findings);
+    static const char want[] = "wavehoused.yaml:4099:12: limits.tables.more.burst: more than 4096 "
+                               "names have settings\n";
+    ok(c == NULL, "one more is refused");
+    is_mem(findings.ptr, findings.len, want, sizeof(want) - 1, "and says so");
+    buf_fini(&findings);
+    buf_fini(&text);
+}
+
 int main(void)
 {
     if (mkdtemp(root) == NULL) {
@@ -610,6 +746,8 @@ int main(void)
     test_reload();
     test_loopback();
     test_threads();
+    test_maps();
+    test_map_limit();
     (void)nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     return tap_done();
 }

@@ -109,6 +109,22 @@ static void test_names(void)
     lookup_is("authority", CONFIG_UNKNOWN);
     lookup_is("serv", CONFIG_UNKNOWN);
     lookup_is("", CONFIG_UNKNOWN);
+    lookup_is("limits", CONFIG_SECTION);
+    lookup_is("limits.tables", CONFIG_SECTION);
+    lookup_is("limits.tables.web", CONFIG_SECTION);
+    lookup_is("limits.tables.web.burst", CONFIG_MEMBER);
+    lookup_is("limits.tables.a.b.burst", CONFIG_MEMBER); /* from --set: a name with a dot */
+    lookup_is("limits.tables.burst", CONFIG_SECTION);    /* a table of that name */
+    lookup_is("limits.tables..burst", CONFIG_UNKNOWN);
+    lookup_is("limits.tables.web.", CONFIG_UNKNOWN);
+    lookup_is("limits.tables.web.unknown_columns", CONFIG_UNKNOWN);
+    lookup_is("ingest.tables.web.unknown_columns", CONFIG_MEMBER);
+    lookup_is("limits.roles.public.rows_per_second", CONFIG_MEMBER);
+    nearest_is("limits.tables.web.bursts", "limits.tables.web.burst");
+    nearest_is("limits.tables.web.rows", "limits.tables.web.burst");
+    nearest_is("limits.tables.web.row_per_second", "limits.tables.web.rows_per_second");
+    nearest_is("limits.tabels", "limits.tables");
+    nearest_is("ingest.table", "ingest.tables");
     nearest_is("server.prot", "server.port");
     nearest_is("sever.port", "server.port");
     nearest_is("port", "server.port");
@@ -149,7 +165,7 @@ static int set(struct config_snapshot *s, const struct config_key *key, const ch
 {
     struct config_item item = {.text = slice_str(text)};
     uint32_t bad;
-    return config_value_set(s, key, &item, 1, is_list, why, &bad);
+    return config_value_set(&s->arena, &s->pub, key, &item, 1, is_list, why, &bad);
 }
 
 /* Numbers beyond both ends of the range; ends themselves are fine. */
