@@ -60,6 +60,10 @@ class Server:
         """Of the front: its ports, and how often each fault was injected."""
         return net.call(self.admin, "GET", "/state", timeout=60).json()
 
+    def log(self):
+        """Queries that the front has seen, oldest first."""
+        return net.call(self.admin, "GET", "/log", timeout=60).json()
+
     def up(self):
         try:
             return net.call(self.direct, "GET", "/ping", timeout=1).status == 200
