@@ -69,15 +69,14 @@ static void answering_end(struct commit_log *c)
     atomic_fetch_add(&c->answering, 1);
 }
 
-static void answer(struct commit_log *c, struct proposal *p, int result)
+/* Between answering_begin and answering_end. */
+static void answer(struct proposal *p, int result)
 {
-    answering_begin(c);
     p->result = result;
     if (p->done != NULL)
         queue_push(p->done, &p->link);
     else if (p->on_done != NULL)
         p->on_done(p);
-    answering_end(c);
 }
 
 void commit_quiesce(struct commit_log *c)
@@ -156,14 +155,16 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
         metric_observe(c->sync_seconds, io_monotonic_ns() - start);
         metric_observe(c->group_entries, count);
         metric_observe(c->group_bytes, bytes);
-        answering_begin(c);
-        wake_subscribers(c);
-        answering_end(c);
     }
+    /* One mark for the whole round: answers come by the thousand. */
+    answering_begin(c);
+    if (rc == 0)
+        wake_subscribers(c);
     if (!no_room_known(c) && !wal_has_room(c->w, c->options.room_ahead_bytes))
         queue_wake(&c->housekeeping_wake);
     for (uint32_t i = 0; i < count; i++)
-        answer(c, QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
+        answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
+    answering_end(c);
     if (rc != 0)
         poison(c, &e);
 }
@@ -213,7 +214,9 @@ static bool run_group(struct commit_log *c)
                 (void)err_set_errno(&e, rc, "appending to the log");
                 poison(c, &e);
             }
-            answer(c, p, rc == WH_EAGAIN || rc == WH_ELIMIT ? rc : WH_EPOISON);
+            answering_begin(c);
+            answer(p, rc == WH_EAGAIN || rc == WH_ELIMIT ? rc : WH_EPOISON);
+            answering_end(c);
             continue;
         }
         c->group[count++] = link;
@@ -439,7 +442,7 @@ void commit_stop(struct commit_log *c)
     (void)pthread_join(c->housekeeping_thread, NULL);
     struct queue_link *link;
     while ((link = queue_pop(&c->proposals)) != NULL)
-        answer(c, QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);
+        answer(QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);
     queue_fini(&c->proposals);
     queue_fini(&c->housekeeping_wake);
     c->magic = 0;
