@@ -36,6 +36,8 @@ static const struct route routes[] = {
     {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
+    {"/v1/ops/dlq", HTTP_GET, ops_dlq_list, NULL},
+    {"/v1/ops/dlq/{id}", HTTP_GET, ops_dlq_show, NULL},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -187,11 +189,24 @@ void api_refresh(struct api_loop *a)
     }
 }
 
+struct json_reader *ops_reader(struct api_loop *a)
+{
+    if (a->ops_reader == NULL)
+        a->ops_reader = json_reader_new(LIMIT_INGEST_BODY_BYTES_HARD);
+    a->ops_reader_used = true;
+    return a->ops_reader;
+}
+
 static void on_timer(void *arg)
 {
     struct api_loop *a = arg;
     api_refresh(a);
     ingest_shrink(a);
+    if (!a->ops_reader_used) {
+        json_reader_free(a->ops_reader);
+        a->ops_reader = NULL;
+    }
+    a->ops_reader_used = false;
     if (a->text.cap > TEXT_KEEP_BYTES) {
         buf_fini(&a->text);
         buf_init(&a->text, SIZE_MAX);
@@ -284,6 +299,7 @@ void api_loop_free(struct api_loop *a)
         ingest_on_committed(a);
     if (a->discovered.fd >= 0)
         ops_on_discovered(a);
+    json_reader_free(a->ops_reader);
     ingest_free_all(a);
     ingest_readers_free(a->readers);
     record_checker_free(a->checker);

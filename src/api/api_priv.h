@@ -32,6 +32,8 @@ struct api_loop {
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
     struct ingest_readers *readers;
+    struct json_reader *ops_reader; /* NULL until it is needed */
+    bool ops_reader_used;           /* since the timer looked last */
     struct record_checker *checker;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
@@ -74,6 +76,11 @@ void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
  * and the request is answered. There are no roles yet: whoever reaches the port, by default this
  * machine only, is the operator. */
 bool ops_gate(struct api_loop *a, struct http_request *r);
+/* The `table` parameter into a->name. 1 given, 0 absent, -1 answered. */
+int api_table_parameter(struct api_loop *a, struct http_request *r);
+/* The loop's reader for JSON that is no record of an ingest, made when it is needed; NULL: out of
+ * memory. Given back when it has not been used for a while. */
+struct json_reader *ops_reader(struct api_loop *a);
 /* The path's parameter, decoded, into a->name. False: answered. */
 bool api_param(struct api_loop *a, struct http_request *r);
 
@@ -85,8 +92,12 @@ void ops_version(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);
-void ops_dlq_stats(struct api_loop *a, struct http_request *r);
 void ops_on_discovered(void *api_loop);
+
+/* Dead letters and held rows: ops_dlq.c, ops_replay.c. */
+void ops_dlq_stats(struct api_loop *a, struct http_request *r);
+void ops_dlq_list(struct api_loop *a, struct http_request *r);
+void ops_dlq_show(struct api_loop *a, struct http_request *r);
 
 /* {"error":…} or JSON from a->text. */
 void api_reply_text(struct api_loop *a, struct http_request *r, int status);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Health, version, metrics, schema and dead-letter counts (http-api §6, §12, §13). */
+/* Health, version, metrics, schema (http-api §6, §12). */
 #include "api/api_priv.h"
 
 #include <inttypes.h>
@@ -161,8 +161,7 @@ void ops_metrics(struct api_loop *a, struct http_request *r)
     http_reply(r, &reply);
 }
 
-/* The `table` parameter into a->name. 1 given, 0 absent, -1 answered. */
-static int table_parameter(struct api_loop *a, struct http_request *r)
+int api_table_parameter(struct api_loop *a, struct http_request *r)
 {
     buf_reset(&a->name);
     int rc = http_query_get(r->query, "table", &a->name);
@@ -175,7 +174,7 @@ static int table_parameter(struct api_loop *a, struct http_request *r)
 
 void ops_schema(struct api_loop *a, struct http_request *r)
 {
-    int given = table_parameter(a, r);
+    int given = api_table_parameter(a, r);
     if (given < 0)
         return;
     if (a->catalog == NULL) {
@@ -193,49 +192,5 @@ void ops_schema(struct api_loop *a, struct http_request *r)
         }
         schema_table_json(t, &a->text);
     }
-    api_reply_text(a, r, 200);
-}
-
-struct dlq_counts {
-    struct buf *out;
-    struct slice only; /* ptr NULL: every table */
-    uint64_t total;
-    bool any;
-};
-
-static void count_table(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
-{
-    struct dlq_counts *c = ctx;
-    (void)bytes;
-    if (records == 0 || (c->only.ptr != NULL && !slice_eq(c->only, table)))
-        return;
-    if (c->any)
-        buf_put_u8(c->out, ',');
-    buf_put_json_string(c->out, table);
-    buf_printf(c->out, ":%" PRIu64, records);
-    c->total += records;
-    c->any = true;
-}
-
-void ops_dlq_stats(struct api_loop *a, struct http_request *r)
-{
-    if (!a->config->dlq.enabled) {
-        http_reply_error(r, 404, SLICE_LIT("not found"), 0);
-        return;
-    }
-    int given = table_parameter(a, r);
-    if (given < 0)
-        return;
-    struct err e;
-    struct dlq_counts counts = {.out = &a->text};
-    if (given == 1)
-        counts.only = buf_slice(&a->name);
-    buf_reset(&a->text);
-    buf_put_slice(&a->text, SLICE_LIT("{\"tables\":{"));
-    if (store_letter_counts(a->shared->store, STORE_DEAD, count_table, &counts, &e) != 0) {
-        http_reply_error(r, 500, SLICE_LIT("stream info failed"), 0);
-        return;
-    }
-    buf_printf(&a->text, "},\"total\":%" PRIu64 "}", counts.total);
     api_reply_text(a, r, 200);
 }
