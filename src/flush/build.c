@@ -191,18 +191,27 @@ static bool wanted(const struct flush_rows_walk *walk, const struct flush_scan_e
     return true;
 }
 
+static struct flush_row row_of(const struct pass *p, uint32_t ordinal)
+{
+    return (struct flush_row){.row = p->entry->row + ordinal,
+                              .index = p->entry->index,
+                              .ordinal = ordinal,
+                              .record = wal_batch_get(&p->entry->batch, ordinal),
+                              .sender = p->entry->batch.sender};
+}
+
 /* A page of the log that vanishes while it is read looks like a bad record: checked first, since
  * refused records are committed as dead letters now and then in the middle of a build. */
-static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text, struct err *e)
+static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice text,
+                  bool unknown_column, struct err *e)
 {
-    struct wal_batch_record record = wal_batch_get(&p->entry->batch, ordinal);
-    uint32_t row = p->entry->row + ordinal;
+    struct flush_row row = row_of(p, ordinal);
     int rc = flush_scan_check(p->scan, e);
     if (rc == 0)
-        rc = flush_rows_append(&p->b->refused, row, row + 1);
+        rc = flush_rows_append(&p->b->refused, row.row, row.row + 1);
     if (rc != 0)
         return rc;
-    return p->src->refuse(p->src->ctx, row, p->entry->index, ordinal, &record, code, text);
+    return p->src->refuse(p->src->ctx, &row, code, text, unknown_column);
 }
 
 /* The columns in which the row travels, in b->bits. */
@@ -230,6 +239,7 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal,
     if (p->last != NULL && p->last->block != NULL && ch_block_try_add(p->last->block, doc))
         return flush_rows_append(&p->last->rows, row, row + 1);
     int rc = row_bits(p, doc, &ve);
+    bool unknown_column = rc == WH_ESYNTAX;
     if (rc == 0 && p->overflow)
         return 0;
     if (rc == 0 && (p->last == NULL || !group_is(p->last, p->src->table, b->bits)))
@@ -243,7 +253,7 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal,
     if (rc == 0 && p->last->block != NULL)
         rc = ch_block_add(p->last->block, doc, &ve);
     if (rc == WH_ESYNTAX)
-        return refuse(p, ordinal, ve.code, slice_str(ve.text), e);
+        return refuse(p, ordinal, ve.code, slice_str(ve.text), unknown_column, e);
     return rc != 0 ? rc : flush_rows_append(&p->last->rows, row, row + 1);
 }
 
@@ -270,7 +280,8 @@ static int add_entry(struct pass *p, struct err *e)
             continue;
         }
         if (rc == WH_ESYNTAX || rc == WH_ELIMIT)
-            rc = refuse(p, i, CODE_INCORRECT_DATA, slice_str(json_reader_error(p->b->reader)), e);
+            rc = refuse(p, i, CODE_INCORRECT_DATA, slice_str(json_reader_error(p->b->reader)),
+                        false, e);
         else if (rc == 0)
             rc = add_row(p, &doc, i, e);
     }
@@ -302,7 +313,7 @@ static int each_entry(const struct flush_source *src, struct pass *p,
 static int build_memory(struct flush_build *b, uint32_t words)
 {
     if (b->reader == NULL)
-        b->reader = json_reader_new(LIMIT_WAL_ENTRY_BYTES + 64 * KIB);
+        b->reader = json_reader_new(LIMIT_WAL_PAYLOAD_BYTES);
     if (words > b->bits_cap) {
         free(b->bits);
         free(b->defaults);
@@ -386,8 +397,7 @@ int flush_build_lines(struct flush_build *b, const struct flush_source *src,
 
 struct each_row {
     struct pass pass; /* first: add_one gets at the rest through it */
-    int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                const struct wal_batch_record *record);
+    int (*each)(void *ctx, const struct flush_row *row);
     void *ctx;
 };
 
@@ -401,19 +411,17 @@ static int add_one(struct pass *p, struct err *e)
     for (uint32_t i = lo; i < hi && rc == 0; i++) {
         if (!flush_rows_walk_has(&p->walk, p->entry->row + i))
             continue;
-        struct wal_batch_record record = wal_batch_get(&p->entry->batch, i);
+        struct flush_row row = row_of(p, i);
         rc = flush_scan_check(p->scan, e);
         if (rc != 0)
             return rc;
-        rc = r->each(r->ctx, p->entry->row + i, p->entry->index, i, &record);
+        rc = r->each(r->ctx, &row);
     }
     return rc;
 }
 
 int flush_each_row(const struct flush_source *src, const struct flush_rows *rows,
-                   int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                               const struct wal_batch_record *record),
-                   void *ctx, struct err *e)
+                   int (*each)(void *ctx, const struct flush_row *row), void *ctx, struct err *e)
 {
     struct each_row r = {.pass = {.src = src, .walk = {.rows = rows}}, .each = each, .ctx = ctx};
     return each_entry(src, &r.pass, add_one, e);

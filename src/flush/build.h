@@ -39,10 +39,19 @@ struct flush_build {
     struct buf body; /* lines for JSONEachRow */
 };
 
-/* A row that the encoder refuses. The record is borrowed during the call. 0, or an error that ends
- * the build and comes out of it. */
-typedef int flush_refuse_fn(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                            const struct wal_batch_record *record, int32_t code, struct slice text);
+/* A row where it lies in the log; borrowed during a call. */
+struct flush_row {
+    uint32_t row;   /* number in the plan */
+    uint64_t index; /* log index of its entry */
+    uint32_t ordinal;
+    struct wal_batch_record record;
+    struct slice sender;
+};
+
+/* A row that the encoder refuses. unknown_column: because its table has no such column (any more).
+ * 0, or an error that ends the build and comes out of it. */
+typedef int flush_refuse_fn(void *ctx, const struct flush_row *row, int32_t code, struct slice text,
+                            bool unknown_column);
 
 struct flush_source {
     struct wal *wal;
@@ -70,8 +79,7 @@ int flush_build_lines(struct flush_build *b, const struct flush_source *src,
 
 /* Call each for every one of these rows with its record. */
 int flush_each_row(const struct flush_source *src, const struct flush_rows *rows,
-                   int (*each)(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                               const struct wal_batch_record *record),
-                   void *ctx, struct err *e) WH_MUST_CHECK;
+                   int (*each)(void *ctx, const struct flush_row *row), void *ctx,
+                   struct err *e) WH_MUST_CHECK;
 
 #endif

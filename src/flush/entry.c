@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define FLUSH_VERSION 1
+/* Since version 2 an item has the sender. */
+#define FLUSH_DEAD_VERSION 2
 
 /* The first eight bytes are alike in all: u8 version, u8 kind, u16 table_len, u32 (per type). */
 enum {
@@ -49,7 +51,9 @@ enum {
     ITEM_CODE = 24,
     ITEM_TEXT_LEN = 28,
     ITEM_RECORD_LEN = 32,
-    ITEM_LEN = 36
+    ITEM_LEN_1 = 36,
+    ITEM_SENDER_LEN = 36,
+    ITEM_LEN = 40
 };
 
 static char *head_put(struct buf *out, size_t fixed_len, uint8_t kind, struct slice table,
@@ -109,9 +113,10 @@ void flush_done_put(struct buf *out, const struct flush_done *d)
 void flush_dead_put_head(struct buf *out, const struct flush_dead *d)
 {
     must(out->len == 0);
-    char *h = head_put(out, DEAD_TABLE, d->dropped ? 1 : 0, d->table, 0);
+    char *h = head_put(out, DEAD_TABLE, (uint8_t)d->fate, d->table, 0);
     if (h == NULL)
         return;
+    h[HEAD_VERSION] = FLUSH_DEAD_VERSION;
     le64_put(h + DEAD_PLAN, d->plan_index);
     le64_put(h + DEAD_FAILED_NS, d->failed_at_ns);
     buf_put_slice(out, d->table);
@@ -120,6 +125,8 @@ void flush_dead_put_head(struct buf *out, const struct flush_dead *d)
 void flush_dead_put_item(struct buf *out, const struct flush_dead_item *i)
 {
     size_t text_len = i->text.len < FLUSH_DEAD_TEXT_MAX ? i->text.len : FLUSH_DEAD_TEXT_MAX;
+    size_t sender_len =
+        i->sender.len < FLUSH_DEAD_SENDER_MAX ? i->sender.len : FLUSH_DEAD_SENDER_MAX;
     char *h = buf_extend(out, ITEM_LEN);
     if (h == NULL)
         return;
@@ -130,7 +137,9 @@ void flush_dead_put_item(struct buf *out, const struct flush_dead_item *i)
     le32_put(h + ITEM_CODE, (uint32_t)i->code);
     le32_put(h + ITEM_TEXT_LEN, (uint32_t)text_len);
     le32_put(h + ITEM_RECORD_LEN, (uint32_t)i->record.len);
+    le32_put(h + ITEM_SENDER_LEN, (uint32_t)sender_len);
     buf_put(out, i->text.ptr, text_len);
+    buf_put(out, i->sender.ptr, sender_len);
     buf_put_slice(out, i->record);
 }
 
@@ -141,18 +150,25 @@ void flush_dead_set_count(struct buf *out, uint32_t count)
 }
 
 /* Check what all payloads share, and find the table name at fixed_len. */
-static int head_get(struct slice p, size_t fixed_len, uint8_t kind_max, struct slice *table,
-                    struct err *e)
+static int head_get_version(struct slice p, size_t fixed_len, uint8_t version_max, uint8_t kind_max,
+                            struct slice *table, struct err *e)
 {
     if (p.len < fixed_len)
         return err_set(e, WH_ECORRUPT, "flush entry of %zu bytes is too short", p.len);
-    if (p.ptr[HEAD_VERSION] != FLUSH_VERSION || (uint8_t)p.ptr[HEAD_KIND] > kind_max)
+    uint8_t version = (uint8_t)p.ptr[HEAD_VERSION];
+    if (version == 0 || version > version_max || (uint8_t)p.ptr[HEAD_KIND] > kind_max)
         return err_set(e, WH_ECORRUPT, "flush entry of unknown version %d kind %d",
                        p.ptr[HEAD_VERSION], p.ptr[HEAD_KIND]);
     *table = (struct slice){p.ptr + fixed_len, le16_get(p.ptr + HEAD_TABLE_LEN)};
     if (table->len == 0 || table->len > LIMIT_NAME_BYTES || table->len > p.len - fixed_len)
         return err_set(e, WH_ECORRUPT, "flush entry with a table name of %zu bytes", table->len);
     return 0;
+}
+
+static int head_get(struct slice p, size_t fixed_len, uint8_t kind_max, struct slice *table,
+                    struct err *e)
+{
+    return head_get_version(p, fixed_len, FLUSH_VERSION, kind_max, table, e);
 }
 
 int flush_plan_kind(struct slice payload, enum flush_plan_kind *kind, struct err *e)
@@ -213,40 +229,47 @@ int flush_done_get(struct slice payload, struct flush_done *d, struct err *e)
 
 int flush_dead_get(struct slice payload, struct flush_dead *d, struct err *e)
 {
-    int rc = head_get(payload, DEAD_TABLE, 1, &d->table, e);
+    int rc =
+        head_get_version(payload, DEAD_TABLE, FLUSH_DEAD_VERSION, FLUSH_FATE_HELD, &d->table, e);
     if (rc != 0)
         return rc;
-    d->dropped = payload.ptr[HEAD_KIND] == 1;
+    d->version = (uint8_t)payload.ptr[HEAD_VERSION];
+    d->fate = (enum flush_fate)(uint8_t)payload.ptr[HEAD_KIND];
     d->count = le32_get(payload.ptr + HEAD_U32);
     d->plan_index = le64_get(payload.ptr + DEAD_PLAN);
     d->failed_at_ns = le64_get(payload.ptr + DEAD_FAILED_NS);
     d->items = (struct slice){d->table.ptr + d->table.len, payload.len - DEAD_TABLE - d->table.len};
-    if (d->count > d->items.len / ITEM_LEN)
+    if (d->count > d->items.len / ITEM_LEN_1)
         return err_set(e, WH_ECORRUPT, "dead letter entry with impossible fields");
     return 0;
 }
 
-int flush_dead_next(struct slice *at, struct flush_dead_item *i, struct err *e)
+int flush_dead_next(struct flush_dead *d, struct flush_dead_item *i, struct err *e)
 {
+    struct slice *at = &d->items;
+    size_t head = d->version == 1 ? ITEM_LEN_1 : ITEM_LEN;
     if (at->len == 0)
         return WH_EEND;
-    if (at->len < ITEM_LEN)
+    if (at->len < head)
         return err_set(e, WH_ECORRUPT, "dead letter entry ends in the middle");
     const char *h = at->ptr;
     size_t text_len = le32_get(h + ITEM_TEXT_LEN), record_len = le32_get(h + ITEM_RECORD_LEN);
-    size_t left = at->len - ITEM_LEN;
-    if (text_len > left || record_len > left - text_len)
+    size_t sender_len = d->version == 1 ? 0 : le32_get(h + ITEM_SENDER_LEN);
+    size_t left = at->len - head;
+    if (text_len > left || sender_len > left - text_len ||
+        record_len > left - text_len - sender_len || sender_len > UINT16_MAX)
         return err_set(e, WH_ECORRUPT, "dead letter entry ends in the middle");
     i->index = le64_get(h + ITEM_INDEX);
     i->received_ns = le64_get(h + ITEM_RECEIVED_NS);
     i->ordinal = le32_get(h + ITEM_ORDINAL);
     i->row = le32_get(h + ITEM_ROW);
     i->code = (int32_t)le32_get(h + ITEM_CODE);
-    i->text = (struct slice){h + ITEM_LEN, text_len};
-    i->record = (struct slice){h + ITEM_LEN + text_len, record_len};
+    i->text = (struct slice){h + head, text_len};
+    i->sender = (struct slice){i->text.ptr + text_len, sender_len};
+    i->record = (struct slice){i->sender.ptr + sender_len, record_len};
     if (i->row >= FLUSH_PLAN_ROWS_MAX)
         return err_set(e, WH_ECORRUPT, "dead letter of row %u", i->row);
-    at->ptr += ITEM_LEN + text_len + record_len;
-    at->len -= ITEM_LEN + text_len + record_len;
+    at->ptr += head + text_len + sender_len + record_len;
+    at->len -= head + text_len + sender_len + record_len;
     return 0;
 }

@@ -41,12 +41,20 @@ struct flush_done {
     uint32_t stored, dead; /* rows */
 };
 
+/* What happens to records that a plan cannot deliver. */
+enum flush_fate {
+    FLUSH_FATE_DEAD = 0,
+    FLUSH_FATE_DROPPED = 1, /* dlq.enabled is false: the records are left out and not kept */
+    FLUSH_FATE_HELD = 2     /* ingest.unknown_columns: hold, and a column went away */
+};
+
 /* WAL_DEAD_LETTER: records of one plan that ClickHouse (or the encoder in its place) refuses. */
 struct flush_dead {
     struct slice table;
     uint64_t plan_index, failed_at_ns;
     uint32_t count;
-    bool dropped; /* dlq.enabled is false: the records are left out and not kept */
+    enum flush_fate fate;
+    uint8_t version; /* of the items, filled by flush_dead_get */
     struct slice items;
 };
 struct flush_dead_item {
@@ -54,10 +62,11 @@ struct flush_dead_item {
     uint32_t ordinal;            /* place in that entry */
     uint32_t row;                /* number in the plan */
     int32_t code;
-    struct slice text, record;
+    struct slice text, sender, record; /* sender: "<peer> <request id>"; empty in old entries */
 };
 
-#define FLUSH_DEAD_TEXT_MAX 2048 /* bytes of ClickHouse's text kept */
+#define FLUSH_DEAD_TEXT_MAX   2048 /* bytes of ClickHouse's text kept */
+#define FLUSH_DEAD_SENDER_MAX 512  /* of "<peer> <request id>" */
 
 void flush_plan_put(struct buf *out, const struct flush_plan *p);
 void flush_progress_put(struct buf *out, struct slice table, uint64_t plan_index,
@@ -73,7 +82,7 @@ int flush_plan_get(struct slice payload, struct flush_plan *p, struct err *e) WH
 int flush_progress_get(struct slice payload, struct flush_progress *p, struct err *e) WH_MUST_CHECK;
 int flush_done_get(struct slice payload, struct flush_done *d, struct err *e) WH_MUST_CHECK;
 int flush_dead_get(struct slice payload, struct flush_dead *d, struct err *e) WH_MUST_CHECK;
-/* The next item; *at starts as items and moves on. WH_EEND when none is left. */
-int flush_dead_next(struct slice *at, struct flush_dead_item *i, struct err *e) WH_MUST_CHECK;
+/* The next item; d->items moves on. WH_EEND when none is left. */
+int flush_dead_next(struct flush_dead *d, struct flush_dead_item *i, struct err *e) WH_MUST_CHECK;
 
 #endif

@@ -106,7 +106,7 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
     p->reachable = true;
     p->dlq_dropped = metric_new(METRIC_COUNTER, "wavehouse_dlq_dropped_total",
                                 "Dead letters dropped to stay within dlq.max_bytes", NULL);
-    buf_init(&p->dead, SIZE_MAX);
+    flush_shelf_init(&p->shelf);
     (void)pthread_mutex_init(&p->lock, NULL);
     if (io_random(&p->random, sizeof(p->random)) != 0 || p->random == 0)
         p->random = 0x9e3779b97f4a7c15u;
@@ -132,7 +132,9 @@ static void planner_fini(struct planner *p)
     ch_target_unref(p->options.clickhouse);
     if (p->reload)
         ch_target_unref(p->next_options.clickhouse);
-    buf_fini(&p->dead);
+    flush_shelf_fini(&p->shelf);
+    flush_receipt_fini(&p->receipt);
+    flush_receipt_fini(&p->published);
     queue_fini(&p->queue);
     (void)pthread_mutex_destroy(&p->lock);
 }
@@ -240,4 +242,53 @@ void flush_stats_get(struct flush *f, struct flush_stats *out)
     (void)pthread_mutex_lock(&f->planner.lock);
     *out = f->planner.stats;
     (void)pthread_mutex_unlock(&f->planner.lock);
+}
+
+uint64_t flush_shelf_index(struct flush *f)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    return atomic_load(&f->planner.shelf_index);
+}
+
+uint64_t flush_held_bytes(struct flush *f)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    return atomic_load(&f->planner.held_bytes);
+}
+
+void flush_shelf_watch(struct flush *f, struct queue *wake)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    (void)pthread_mutex_lock(&f->planner.lock);
+    f->planner.shelf_watch = wake;
+    (void)pthread_mutex_unlock(&f->planner.lock);
+}
+
+void flush_shelf_want(struct flush *f, uint64_t index)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    atomic_store(&f->planner.shelf_want, index);
+    queue_wake(&f->planner.queue); /* it may have passed it before */
+}
+
+int flush_receipt_take(struct flush *f, uint64_t index, uint64_t *records, uint64_t *bytes,
+                       uint64_t *time_ns, struct flush_receipt_table **tables,
+                       uint32_t *table_count)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    struct flush_receipt *r = &f->planner.published;
+    int rc = WH_ENOTFOUND;
+    (void)pthread_mutex_lock(&f->planner.lock);
+    if (r->index == index) {
+        rc = r->failed ? -ENOMEM : 0;
+        *records = r->records;
+        *bytes = r->bytes;
+        *time_ns = r->time_ns;
+        *tables = r->tables;
+        *table_count = r->table_count;
+        r->tables = NULL;
+        r->table_count = 0;
+    }
+    (void)pthread_mutex_unlock(&f->planner.lock);
+    return rc;
 }

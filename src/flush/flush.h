@@ -13,6 +13,8 @@
 #define WH_FLUSH_FLUSH_H
 
 #include "base/err.h"
+#include "base/limits.h"
+#include "base/queue.h"
 #include "clickhouse/target.h"
 #include "cluster/commit.h"
 #include "schema/schema.h"
@@ -47,6 +49,8 @@ struct flush_options {
     struct schema_catalog *(*catalog)(void *ctx);
     void (*request_refresh)(void *ctx);
     uint64_t (*refreshes)(void *ctx);
+    /* ingest.unknown_columns: hold, for this table? NULL: for none. Any flush thread. */
+    bool (*hold)(void *ctx, struct slice table);
     void *ctx;
 };
 
@@ -67,6 +71,33 @@ void flush_reload(struct flush *f, const struct flush_options *options);
  * must stay as they are until the process exits (nothing is lost: its plan is sent again at the
  * next start, with the same token). f is gone when 0 is returned. Blocks. */
 int flush_stop(struct flush *f, uint64_t timeout_ms);
+
+/* ---- letters and jobs: for whoever proposes entries that change them (src/replay) ----
+ *
+ * The planner brings what such entries say to the store, at once when somebody waits. */
+
+/* Everything that entries up to this index say about letters and jobs is in the store. Any thread,
+ * never blocks. */
+uint64_t flush_shelf_index(struct flush *f);
+/* wake is woken when flush_shelf_index has passed what flush_shelf_want asked for, and when further
+ * records are held. One consumer; before the first want. NULL: nobody any more. */
+void flush_shelf_watch(struct flush *f, struct queue *wake);
+void flush_shelf_want(struct flush *f, uint64_t index);
+/* Bytes of records that are held, those on their way to the store included. Any thread, never
+ * blocks. */
+uint64_t flush_held_bytes(struct flush *f);
+
+/* What the purge at this log index took away. */
+#define FLUSH_WHO_CAP 512
+struct flush_receipt_table {
+    char table[LIMIT_NAME_BYTES + 1];
+    uint64_t records, bytes;
+};
+/* Only the last purge's is kept. WH_ENOTFOUND: another one's, or none. -ENOMEM. *tables is the
+ * caller's, to free. Any thread; takes a lock. */
+int flush_receipt_take(struct flush *f, uint64_t index, uint64_t *records, uint64_t *bytes,
+                       uint64_t *time_ns, struct flush_receipt_table **tables,
+                       uint32_t *table_count) WH_MUST_CHECK;
 
 /* For health and status texts. Any thread. */
 struct flush_stats {

@@ -55,7 +55,8 @@ struct flush_job {
     bool give_up;  /* schema trouble again is final: dead-letter */
     bool as_data;  /* trouble of our own making again: treat as data error, bisect */
     bool dlq_enabled;
-    bool warn_window;         /* check the table's dedup window */
+    bool hold;        /* rows with a column that is gone are held instead of dead-lettered */
+    bool warn_window; /* check the table's dedup window */
     struct ch_target *target; /* a reference of the job's */
     struct flush_sender *sender;
     /* Filled by the sender: */

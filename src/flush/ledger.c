@@ -501,7 +501,7 @@ int flush_ledger_dead(struct flush_ledger *l, const struct flush_dead *d)
     if (t == NULL)
         return 1;
     struct flush_dead_item item;
-    struct slice at = d->items;
+    struct flush_dead at = *d;
     int rc;
     while ((rc = flush_dead_next(&at, &item, NULL)) == 0)
         if (flush_rows_insert(&t->open->dead, item.row) != 0)

@@ -29,8 +29,8 @@
 #define METRICS_EVERY_NS 1000000000u
 #define STORE_BEHIND_MAX \
     100000 /* entries that a restart may read again though nothing else changed */
-#define DEAD_BYTES_MAX \
-    (8 * MIB) /* dead letters waiting for the store; the log is not read beyond */
+#define SHELF_BYTES_MAX  (8 * MIB) /* letters waiting for the store; the log is not read beyond */
+#define JOBS_KEPT        100       /* finished ones in the store */
 #define SCHEMA_AGAIN_NS  1000000000u
 #define SCHEMA_ATTEMPTS  4  /* then the rows of a dropped table become dead letters */
 #define BUG_ATTEMPTS     4  /* then an answer that we do not understand is bisected */
@@ -38,8 +38,8 @@
 #define PROPOSE_AGAIN_NS 1000000000u
 
 struct table_metrics {
-    struct metric *pending, *oldest, *dlq;
-    int64_t dlq_now;
+    struct metric *pending, *oldest, *shelves[STORE_SHELVES];
+    int64_t shelf_now[STORE_SHELVES];
 };
 
 /* ---- small things ---- */
@@ -74,8 +74,11 @@ static struct table_metrics *metrics_of(struct flush_table *t)
                    "Committed records that are not yet in ClickHouse", "table=\"%s\"", label.ptr);
     m->oldest = metric_new(METRIC_GAUGE, "wavehouse_ingest_oldest_pending_seconds",
                            "Age of the oldest pending record", "table=\"%s\"", label.ptr);
-    m->dlq = metric_new(METRIC_GAUGE, "wavehouse_dlq_records", "Dead letters kept", "table=\"%s\"",
-                        label.ptr);
+    m->shelves[STORE_DEAD] = metric_new(METRIC_GAUGE, "wavehouse_dlq_records", "Dead letters kept",
+                                        "table=\"%s\"", label.ptr);
+    m->shelves[STORE_HELD] =
+        metric_new(METRIC_GAUGE, "wavehouse_ingest_held_records",
+                   "Records held until their table has the columns", "table=\"%s\"", label.ptr);
     buf_fini(&label);
     return t->metrics = m;
 }
@@ -115,6 +118,13 @@ static int read_events(struct planner *p, const struct wal_view *v, uint64_t now
         alarm_entry(v->index, e.text);
         return 0;
     }
+    if (v->index > p->stored.applied_index) {
+        int rc = flush_shelf_events(&p->shelf, v, &batch);
+        if (rc != 0)
+            return rc;
+    }
+    if ((batch.flags & WAL_BATCH_HELD) != 0)
+        return 0;
     return flush_ledger_events(p->ledger, v->index, batch.table, batch.count, batch.text.len,
                                v->time_ns, now);
 }
@@ -158,12 +168,7 @@ static int read_dead(struct planner *p, const struct wal_view *v, struct err *e)
     rc = flush_ledger_dead(p->ledger, &dead);
     if (rc < 0)
         return rc;
-    if (!dead.dropped && v->index > p->stored.applied_index) {
-        buf_put_le32(&p->dead, (uint32_t)v->payload.len);
-        buf_put_slice(&p->dead, v->payload);
-        p->dirty = true;
-    }
-    return buf_ok(&p->dead) ? 0 : -ENOMEM;
+    return v->index > p->stored.applied_index ? flush_shelf_dead(&p->shelf, v) : 0;
 }
 
 static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now, struct err *e)
@@ -182,6 +187,10 @@ static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now,
     case WAL_DEAD_LETTER:
         rc = read_dead(p, v, e);
         break;
+    case WAL_CONTROL:
+        if (v->index > p->stored.applied_index)
+            rc = flush_shelf_control(&p->shelf, v);
+        break;
     default:
         break;
     }
@@ -195,9 +204,9 @@ static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now,
 }
 
 /* The log is not read on before the store has taken these. */
-static bool dead_full(const struct planner *p)
+static bool shelf_full(const struct planner *p)
 {
-    return p->dead.len >= DEAD_BYTES_MAX;
+    return p->shelf.ops.len >= SHELF_BYTES_MAX;
 }
 
 /* Up to the commit mark, or TURN_ENTRIES_MAX; *more when there is more. Returns entries read. */
@@ -208,7 +217,7 @@ static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
     uint32_t n = 0;
     int rc = 0;
     *more = false;
-    while (n < TURN_ENTRIES_MAX && !dead_full(p)) {
+    while (n < TURN_ENTRIES_MAX && !shelf_full(p)) {
         if (p->reread) /* memory ran out on the entry before: the cursor stands behind it */
             rc = wal_cursor_seek(p->cursor, p->applied_index + 1, &e);
         if (rc == 0)
@@ -352,6 +361,7 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
     job->give_up = t->schema_attempts >= SCHEMA_ATTEMPTS;
     job->as_data = t->outcome == CH_BUG && t->attempts >= BUG_ATTEMPTS;
     job->dlq_enabled = p->options.dlq_enabled;
+    job->hold = p->options.hold != NULL && p->options.hold(p->options.ctx, flush_table_name(t));
     job->warn_window = !t->window_warned;
     job->target = ch_target_ref(p->options.clickhouse);
     return 0;
@@ -550,31 +560,6 @@ static void take_messages(struct planner *p, uint64_t now)
 
 /* ---- the store ---- */
 
-static void put_dead_letters(struct planner *p, struct store_txn *txn)
-{
-    struct slice at = buf_slice(&p->dead);
-    while (at.len >= 4) {
-        struct slice payload = {at.ptr + 4, le32_get(at.ptr)};
-        struct flush_dead dead;
-        struct flush_dead_item item;
-        if (flush_dead_get(payload, &dead, NULL) == 0)
-            while (flush_dead_next(&dead.items, &item, NULL) == 0) {
-                struct store_letter l = {.id = {.index = item.index,
-                                                .ordinal = item.ordinal,
-                                                .epoch = store_txn_epoch(txn)},
-                                         .code = item.code,
-                                         .failed_at_ns = dead.failed_at_ns,
-                                         .received_ns = item.received_ns,
-                                         .table = dead.table,
-                                         .text = item.text,
-                                         .record = item.record};
-                store_txn_letter_put(txn, STORE_DEAD, &l);
-            }
-        at.ptr += 4 + payload.len;
-        at.len -= 4 + payload.len;
-    }
-}
-
 static void put_position(void *ctx, struct flush_table *t)
 {
     if (t->through != t->through_stored)
@@ -587,36 +572,47 @@ static void position_stored(void *ctx, struct flush_table *t)
     t->through_stored = t->through;
 }
 
-static void zero_dlq(void *ctx, struct flush_table *t)
+struct shelf_counts {
+    struct planner *p;
+    enum store_shelf shelf;
+    uint64_t bytes;
+};
+
+static void zero_counts(void *ctx, struct flush_table *t)
 {
     (void)ctx;
     if (t->metrics != NULL)
-        ((struct table_metrics *)t->metrics)->dlq_now = 0;
+        memset(((struct table_metrics *)t->metrics)->shelf_now, 0,
+               sizeof(((struct table_metrics *)t->metrics)->shelf_now));
 }
 
-static void count_dlq(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
+static void count_letters(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
 {
-    struct planner *p = ctx;
-    struct flush_table *t = flush_ledger_table(p->ledger, table);
-    (void)bytes;
+    struct shelf_counts *c = ctx;
+    struct flush_table *t = flush_ledger_table(c->p->ledger, table);
+    c->bytes += bytes;
     if (t != NULL)
-        metrics_of(t)->dlq_now = (int64_t)records;
+        metrics_of(t)->shelf_now[c->shelf] = (int64_t)records;
 }
 
-static void show_dlq(void *ctx, struct flush_table *t)
+static void show_counts(void *ctx, struct flush_table *t)
 {
     (void)ctx;
     struct table_metrics *m = t->metrics;
-    if (m != NULL)
-        metric_set(m->dlq, m->dlq_now);
+    for (int i = 0; m != NULL && i < STORE_SHELVES; i++)
+        metric_set(m->shelves[i], m->shelf_now[i]);
 }
 
-static void dlq_metrics(struct planner *p)
+static void shelf_metrics(struct planner *p)
 {
     struct err e = {0};
-    flush_ledger_each(p->ledger, zero_dlq, NULL);
-    if (store_letter_counts(p->options.store, STORE_DEAD, count_dlq, p, &e) == 0)
-        flush_ledger_each(p->ledger, show_dlq, NULL);
+    struct shelf_counts dead = {.p = p, .shelf = STORE_DEAD}, held = {.p = p, .shelf = STORE_HELD};
+    flush_ledger_each(p->ledger, zero_counts, NULL);
+    if (store_letter_counts(p->options.store, STORE_DEAD, count_letters, &dead, &e) != 0 ||
+        store_letter_counts(p->options.store, STORE_HELD, count_letters, &held, &e) != 0)
+        return;
+    flush_ledger_each(p->ledger, show_counts, NULL);
+    p->held_stored = held.bytes;
 }
 
 /* Half the store's largest size at most: copy-on-write and half-full pages take the rest. */
@@ -636,11 +632,41 @@ static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struc
     if (p->reset)
         store_txn_reset(txn, slice_str(p->options.cluster));
     flush_ledger_each(p->ledger, put_position, txn);
-    put_dead_letters(p, txn);
-    if (p->dead.len > 0 || p->trim_dlq)
+    flush_shelf_apply(&p->shelf, txn, JOBS_KEPT, &p->receipt);
+    if (!flush_shelf_empty(&p->shelf) || p->trim_dlq)
         *dropped = store_txn_letter_trim(txn, dlq_budget(p));
     store_txn_applied(txn, p->applied_index, low);
     return store_txn_commit(txn, e);
+}
+
+/* Under the lock, so that the queue stays until it is let go of. */
+static void wake_watch(struct planner *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    if (p->shelf_watch != NULL)
+        queue_wake(p->shelf_watch);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+/* The store has what was noted of letters and jobs. */
+static void shelf_stored(struct planner *p)
+{
+    if (!flush_shelf_empty(&p->shelf) || p->trim_dlq)
+        shelf_metrics(p);
+    if (p->receipt.index != 0) {
+        log_info("dlq.purged",
+                 "shelf=%s records=%" PRIu64 " bytes=%" PRIu64 " index=%" PRIu64 " by=%s",
+                 p->receipt.shelf == STORE_DEAD ? "dead" : "held", p->receipt.records,
+                 p->receipt.bytes, p->receipt.index, p->receipt.who);
+        (void)pthread_mutex_lock(&p->lock);
+        flush_receipt_fini(&p->published);
+        p->published = p->receipt;
+        (void)pthread_mutex_unlock(&p->lock);
+        memset(&p->receipt, 0, sizeof(p->receipt));
+    }
+    if (p->shelf.held)
+        wake_watch(p);
+    flush_shelf_reset(&p->shelf);
 }
 
 static bool store_state(struct planner *p)
@@ -664,10 +690,8 @@ static bool store_state(struct planner *p)
                  "records=%" PRIu64 ": the oldest dead letters went, the rest is at dlq.max_bytes",
                  dropped);
     }
-    if (p->dead.len > 0 || p->trim_dlq)
-        dlq_metrics(p);
+    shelf_stored(p);
     flush_ledger_each(p->ledger, position_stored, NULL);
-    buf_reset(&p->dead);
     p->dirty = p->reset = p->trim_dlq = false;
     p->stored.applied_index = p->applied_index;
     p->stored.low_index = low;
@@ -680,15 +704,15 @@ static bool store_state(struct planner *p)
  * are all of later entries. */
 static bool store_due(const struct planner *p)
 {
-    return dead_full(p) ||
-           (p->replayed && (p->dirty || p->trim_dlq ||
+    return shelf_full(p) ||
+           (p->replayed && (p->dirty || p->trim_dlq || !flush_shelf_empty(&p->shelf) ||
                             p->applied_index - p->stored.applied_index > STORE_BEHIND_MAX));
 }
 
 /* Returns whether what was due is stored. */
 static bool store_turn(struct planner *p, uint64_t now)
 {
-    bool waiting = now < p->store_ns && (p->store_failed || !dead_full(p));
+    bool waiting = now < p->store_ns && (p->store_failed || (!shelf_full(p) && !p->shelf.urgent));
     if (!store_due(p) || waiting)
         return !store_due(p);
     p->store_failed = !store_state(p);
@@ -712,8 +736,22 @@ static void show_table(void *ctx, struct flush_table *t)
     t->pending_shown = rows > 0;
 }
 
+/* How far the store knows of letters and jobs, and whoever waits for it. */
+static void publish_shelf(struct planner *p)
+{
+    uint64_t index = flush_shelf_empty(&p->shelf) ? p->applied_index : p->stored.applied_index;
+    uint64_t want = atomic_load(&p->shelf_want);
+    atomic_store(&p->held_bytes, p->held_stored + p->shelf.held_bytes);
+    atomic_store(&p->shelf_index, index);
+    if (want != 0 && index >= want) {
+        atomic_store(&p->shelf_want, 0);
+        wake_watch(p);
+    }
+}
+
 static void publish(struct planner *p, uint64_t now)
 {
+    publish_shelf(p);
     struct flush_totals totals = flush_ledger_totals(p->ledger);
     (void)pthread_mutex_lock(&p->lock);
     p->stats = (struct flush_stats){.pending_rows = totals.rows,
@@ -797,7 +835,7 @@ static void wait_for_work(struct planner *p, uint64_t next_ns, bool busy)
     uint64_t now = io_monotonic_ns();
     uint64_t wait_ms = next_ns <= now ? 0 : (next_ns - now) / NS_PER_MS + 1;
     /* A commit between the last read and queue_sleep woke nobody. */
-    if (!p->stalled && !dead_full(p) && wal_commit_index(p->options.wal) > p->applied_index)
+    if (!p->stalled && !shelf_full(p) && wal_commit_index(p->options.wal) > p->applied_index)
         wait_ms = 0;
     struct pollfd fd = {.fd = queue_fd(&p->queue), .events = POLLIN};
     (void)poll(&fd, 1, wait_ms > 1000 ? 1000 : (int)wait_ms);
@@ -819,7 +857,7 @@ void planner_run(struct planner *p)
         take_messages(p, now);
         uint32_t n = read_log(p, now, &more);
         uint64_t next = act(p, now);
-        bool was_full = dead_full(p);
+        bool was_full = shelf_full(p);
         more = (store_turn(p, now) && was_full) || more;
         publish(p, now);
         if (finished(p))
@@ -835,8 +873,8 @@ void planner_run(struct planner *p)
     publish(p, io_monotonic_ns());
 }
 
-/* Metrics of dead letters that were there before the start. */
+/* Metrics of letters that were there before the start. */
 void planner_show_dlq(struct planner *p)
 {
-    dlq_metrics(p);
+    shelf_metrics(p);
 }

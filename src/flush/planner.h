@@ -4,6 +4,7 @@
 #define WH_FLUSH_PLANNER_H
 
 #include "flush/job.h"
+#include "flush/shelf.h"
 
 struct planner {
     struct flush_options options;
@@ -23,14 +24,20 @@ struct planner {
     uint64_t probe_ns;
     /* what the store does not have yet */
     struct store_flush_state stored;
-    struct buf dead; /* u32 length and payload of dead letter entries */
+    struct flush_shelf shelf;
+    struct flush_receipt receipt; /* of the last purge applied; under lock once committed */
+    uint64_t held_stored;         /* bytes on the shelf of held records */
     bool dirty, reset, trim_dlq, store_failed;
     uint64_t store_ns, metrics_ns; /* not before */
     uint64_t random;
     struct metric *dlq_dropped;
     /* shared with other threads */
     _Atomic bool stop;
-    pthread_mutex_t lock; /* the three below */
+    _Atomic uint64_t shelf_index, held_bytes; /* written by the planner */
+    _Atomic uint64_t shelf_want;              /* 0: nobody waits */
+    pthread_mutex_t lock;                     /* the five below */
+    struct queue *shelf_watch;                /* of whoever waits for letters */
+    struct flush_receipt published;           /* receipt of the last purge that the store has */
     struct flush_stats stats;
     struct flush_options next_options;
     bool reload;

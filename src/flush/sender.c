@@ -48,6 +48,7 @@ struct flush_sender {
     struct flush_source source; /* of the job at hand */
     uint32_t dead_count;        /* items in proposal.payload */
     int32_t dead_code;          /* of the first of them */
+    enum flush_fate dead_fate;  /* of all of them */
     bool split;                 /* halves on the stack that no progress entry knows */
     bool unsaved;               /* the stack differs from what a restart would find */
     uint64_t started_ns;
@@ -190,14 +191,27 @@ static void count_error(enum ch_outcome outcome)
 /* Not ClickHouse's text: it quotes the value, and a log line holds no payload. */
 static void dead_say(const struct flush_sender *s, uint32_t rows)
 {
-    static struct log_limit limit = LOG_LIMIT(10);
+    static struct log_limit limit = LOG_LIMIT(10), held_limit = LOG_LIMIT(10);
     uint64_t dropped;
-    if (log_limit_pass(&limit, &dropped))
+    if (s->dead_fate == FLUSH_FATE_DROPPED) {
+        log_error("flush.dropped",
+                  "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
+                  s->job.plan.table.ptr, rows);
+    } else if (s->dead_fate == FLUSH_FATE_HELD) {
+        if (log_limit_pass(&held_limit, &dropped))
+            log_warn("flush.held",
+                     "table=%s rows=%u: a column that they have is gone; they are held until it is "
+                     "back; repeated=%" PRIu64,
+                     s->job.plan.table.ptr, rows, dropped);
+    } else if (log_limit_pass(&limit, &dropped))
         log_warn("flush.dead_letters",
                  "table=%s rows=%u code=%d: refused for good, kept with the reason beside them; "
                  "repeated=%" PRIu64,
                  s->job.plan.table.ptr, rows, s->dead_code, dropped);
 }
+
+static const char *const fate_names[] = {
+    [FLUSH_FATE_DEAD] = "dlq", [FLUSH_FATE_DROPPED] = "dropped", [FLUSH_FATE_HELD] = "held"};
 
 static int dead_commit(struct flush_sender *s)
 {
@@ -219,23 +233,19 @@ static int dead_commit(struct flush_sender *s)
         metric_add(metric_new(METRIC_COUNTER, "wavehouse_ingest_poison_total",
                               "Records that ClickHouse refuses for good",
                               "table=\"%s\",reason=\"%s\",disposition=\"%s\"", label.ptr,
-                              job->give_up ? "schema" : "data",
-                              job->dlq_enabled ? "dlq" : "dropped"),
+                              job->give_up ? "schema" : "data", fate_names[s->dead_fate]),
                    n);
     buf_fini(&label);
-    if (!job->dlq_enabled)
-        log_error("flush.dropped",
-                  "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
-                  job->plan.table.ptr, n);
-    else
-        dead_say(s, n);
+    dead_say(s, n);
     return 0;
 }
 
-static int dead_add(struct flush_sender *s, const struct flush_dead_item *item)
+static int dead_add(struct flush_sender *s, const struct flush_dead_item *item,
+                    enum flush_fate fate)
 {
     struct buf *payload = &s->proposal.payload;
-    if (s->dead_count > 0 && payload->len + item->record.len > DEAD_ENTRY_BYTES) {
+    if (s->dead_count > 0 &&
+        (payload->len + item->record.len > DEAD_ENTRY_BYTES || fate != s->dead_fate)) {
         int rc = dead_commit(s);
         if (rc != 0)
             return rc;
@@ -244,36 +254,47 @@ static int dead_add(struct flush_sender *s, const struct flush_dead_item *item)
         struct flush_dead head = {.table = s->job.plan.table,
                                   .plan_index = s->job.plan_index,
                                   .failed_at_ns = io_realtime_ns(),
-                                  .dropped = !s->job.dlq_enabled};
+                                  .fate = fate};
         buf_reset(payload);
         flush_dead_put_head(payload, &head);
         s->dead_code = item->code;
+        s->dead_fate = fate;
     }
     flush_dead_put_item(payload, item);
     s->dead_count++;
     return buf_ok(payload) ? 0 : -ENOMEM;
 }
 
-static int on_refused(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                      const struct wal_batch_record *record, int32_t code, struct slice text)
+static int on_refused(void *ctx, const struct flush_row *row, int32_t code, struct slice text,
+                      bool unknown_column)
 {
     struct flush_sender *s = ctx;
-    struct flush_dead_item item = {.index = index,
-                                   .received_ns = record->received_ns,
-                                   .ordinal = ordinal,
-                                   .row = row,
+    enum flush_fate fate = unknown_column && s->job.hold ? FLUSH_FATE_HELD
+                           : s->job.dlq_enabled          ? FLUSH_FATE_DEAD
+                                                         : FLUSH_FATE_DROPPED;
+    struct flush_dead_item item = {.index = row->index,
+                                   .received_ns = row->record.received_ns,
+                                   .ordinal = row->ordinal,
+                                   .row = row->row,
                                    .code = code,
-                                   .text = text};
-    if (s->job.dlq_enabled)
-        item.record = record->text;
-    return dead_add(s, &item);
+                                   .text = text,
+                                   .sender = row->sender};
+    if (fate != FLUSH_FATE_DROPPED)
+        item.record = row->record.text;
+    return dead_add(s, &item, fate);
 }
 
-static int on_dead_row(void *ctx, uint32_t row, uint64_t index, uint32_t ordinal,
-                       const struct wal_batch_record *record)
+/* ClickHouse's own words for a key that is no column, in lines that went as JSONEachRow. */
+static bool unknown_field(const struct flush_job *job)
+{
+    return job->outcome == CH_DATA && job->code == 117 &&
+           strstr(job->text, "Unknown field") != NULL;
+}
+
+static int on_dead_row(void *ctx, const struct flush_row *row)
 {
     struct flush_sender *s = ctx;
-    return on_refused(ctx, row, index, ordinal, record, s->job.code, slice_str(s->job.text));
+    return on_refused(ctx, row, s->job.code, slice_str(s->job.text), unknown_field(&s->job));
 }
 
 /* Dead-letter these rows with the job's code and text, and commit. */
@@ -734,7 +755,7 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
     s->options = *options;
     s->job.msg.kind = FLUSH_MSG_JOB;
     flush_build_init(&s->build);
-    buf_init(&s->proposal.payload, LIMIT_WAL_ENTRY_BYTES + 64 * KIB);
+    buf_init(&s->proposal.payload, LIMIT_WAL_PAYLOAD_BYTES);
     s->insert_seconds = metric_new(METRIC_SECONDS, "wavehouse_clickhouse_duration_seconds",
                                    "Time of operations on ClickHouse", "op=\"insert\"");
     int rc = queue_init(&s->queue, 16);

@@ -20,6 +20,7 @@
 #define WH_REPLAY_REPLAY_H
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/queue.h"
 #include "cluster/commit.h"
 #include "flush/flush.h"

@@ -425,30 +425,45 @@ static int removed_follow(struct store_txn *t, enum store_shelf shelf, const str
     return rc == 0 ? count_add(t, shelf, table, -1, -(int64_t)r->bytes) : rc;
 }
 
-uint64_t store_txn_letter_remove(struct store_txn *t, enum store_shelf shelf,
-                                 struct store_letter_id id)
+/* Returns whether it was there. */
+static bool remove_one(struct store_txn *t, enum store_shelf shelf, struct store_letter_id id,
+                       struct removed *r)
 {
     CHECK_MAGIC(t, STORE_TXN_MAGIC);
     MDB_dbi dbi = t->store->shelves[shelf].letters;
     char key[KEY_LEN];
     struct store_letter l;
-    struct removed r;
     if (t->err.code != 0)
-        return 0;
+        return false;
     MDB_val k = id_key(id, key), v;
     int rc = mdb_get(t->txn, dbi, &k, &v);
     if (rc == MDB_NOTFOUND)
-        return 0;
+        return false;
     if (rc == 0 && !letter_parse(k, v, &l))
         rc = MDB_CORRUPTED;
     if (rc == 0) {
-        removed_of(&r, &l, v.mv_size);
+        removed_of(r, &l, v.mv_size);
         rc = mdb_del(t->txn, dbi, &k, NULL);
     }
     if (rc == 0)
-        rc = removed_follow(t, shelf, &r);
+        rc = removed_follow(t, shelf, r);
     store_txn_fail(t, rc, "removing a letter");
-    return rc == 0 ? r.bytes : 0;
+    return rc == 0;
+}
+
+uint64_t store_txn_letter_remove(struct store_txn *t, enum store_shelf shelf,
+                                 struct store_letter_id id)
+{
+    struct removed r;
+    return remove_one(t, shelf, id, &r) ? r.bytes : 0;
+}
+
+void store_txn_letter_remove_told(struct store_txn *t, enum store_shelf shelf,
+                                  struct store_letter_id id, store_removed_fn *removed, void *ctx)
+{
+    struct removed r;
+    if (remove_one(t, shelf, id, &r))
+        removed(ctx, (struct slice){r.name, r.name_len}, 1, r.bytes);
 }
 
 bool store_txn_letter_replace(struct store_txn *t, enum store_shelf shelf,
@@ -489,9 +504,8 @@ bool store_txn_letter_replace(struct store_txn *t, enum store_shelf shelf,
 
 /* ---- many at once ---- */
 
-typedef void removed_fn(void *ctx, struct slice table, uint64_t records, uint64_t bytes);
-
-static int purge_all(struct store_txn *t, enum store_shelf shelf, removed_fn *removed, void *ctx)
+static int purge_all(struct store_txn *t, enum store_shelf shelf, store_removed_fn *removed,
+                     void *ctx)
 {
     const struct store_shelf_dbs *dbs = &t->store->shelves[shelf];
     MDB_cursor *c;
@@ -550,7 +564,7 @@ static int purge_one(struct purge *p, const struct removed *r)
     return rc == 0 ? count_add(p->t, p->shelf, table, -1, -(int64_t)r->bytes) : rc;
 }
 
-static int purge_some(struct purge *p, removed_fn *removed, void *ctx)
+static int purge_some(struct purge *p, store_removed_fn *removed, void *ctx)
 {
     MDB_val k = {0}, v;
     MDB_cursor_op op = MDB_FIRST;
@@ -580,7 +594,7 @@ static int purge_some(struct purge *p, removed_fn *removed, void *ctx)
 }
 
 void store_txn_letter_purge(struct store_txn *t, enum store_shelf shelf, struct slice table,
-                            uint64_t before_ns, removed_fn *removed, void *ctx)
+                            uint64_t before_ns, store_removed_fn *removed, void *ctx)
 {
     CHECK_MAGIC(t, STORE_TXN_MAGIC);
     const struct store_shelf_dbs *dbs = &t->store->shelves[shelf];
@@ -638,20 +652,42 @@ uint64_t store_txn_letter_trim(struct store_txn *t, uint64_t bytes_max)
 
 /* ---- jobs ---- */
 
+static int jobs_walk(MDB_cursor *c, bool (*each)(void *ctx, uint64_t job, struct slice value),
+                     void *ctx)
+{
+    MDB_val k, v;
+    int rc;
+    while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0 && k.mv_size == 8 &&
+           each(ctx, be64_get(k.mv_data), store_slice(v))) {
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 int store_job_each(struct store *s, bool (*each)(void *ctx, uint64_t job, struct slice value),
                    void *ctx, struct err *e)
 {
     CHECK_MAGIC(s, STORE_MAGIC);
     MDB_txn *txn;
     MDB_cursor *c;
-    MDB_val k, v;
     int rc = read_begin(s, s->jobs, &txn, &c);
     if (rc != 0)
         return store_err(e, rc, "jobs");
-    while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0 && k.mv_size == 8 &&
-           each(ctx, be64_get(k.mv_data), store_slice(v))) {
+    return read_end(txn, c, jobs_walk(c, each, ctx), e, "jobs");
+}
+
+void store_txn_job_each(struct store_txn *t,
+                        bool (*each)(void *ctx, uint64_t job, struct slice value), void *ctx)
+{
+    CHECK_MAGIC(t, STORE_TXN_MAGIC);
+    MDB_cursor *c;
+    if (t->err.code != 0)
+        return;
+    int rc = mdb_cursor_open(t->txn, t->store->jobs, &c);
+    if (rc == 0) {
+        rc = jobs_walk(c, each, ctx);
+        mdb_cursor_close(c);
     }
-    return read_end(txn, c, rc, e, "jobs");
+    store_txn_fail(t, rc, "jobs");
 }
 
 void store_txn_job_put(struct store_txn *t, uint64_t job, struct slice value)

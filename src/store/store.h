@@ -127,6 +127,10 @@ void store_txn_letter_put(struct store_txn *t, enum store_shelf shelf,
 /* Take a letter off its shelf; one that is not there changes nothing. Returns its bytes, or 0. */
 uint64_t store_txn_letter_remove(struct store_txn *t, enum store_shelf shelf,
                                  struct store_letter_id id);
+/* The same; removed is called when it was there. */
+typedef void store_removed_fn(void *ctx, struct slice table, uint64_t records, uint64_t bytes);
+void store_txn_letter_remove_told(struct store_txn *t, enum store_shelf shelf,
+                                  struct store_letter_id id, store_removed_fn *removed, void *ctx);
 /* Another record in place of a letter's; returns whether it was there. */
 bool store_txn_letter_replace(struct store_txn *t, enum store_shelf shelf,
                               struct store_letter_id id, struct slice record);
@@ -144,6 +148,8 @@ int store_job_each(struct store *s, bool (*each)(void *ctx, uint64_t job, struct
 void store_txn_job_put(struct store_txn *t, uint64_t job, struct slice value);
 /* The value as this transaction sees it, valid until its next call; false: there is none. */
 bool store_txn_job_get(struct store_txn *t, uint64_t job, struct slice *value);
+void store_txn_job_each(struct store_txn *t,
+                        bool (*each)(void *ctx, uint64_t job, struct slice value), void *ctx);
 void store_txn_job_delete(struct store_txn *t, uint64_t job);
 
 /* Durable when 0; otherwise nothing of it happened. The transaction is gone either way. */

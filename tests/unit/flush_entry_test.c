@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Row sets and the payloads of the flusher's log entries. */
 #include "flush/entry.h"
+#include "flush/origin.h"
 
 #include "tests/lib/tap.h"
 
@@ -143,18 +144,20 @@ static void test_entries(void)
                                      .row = 4 + i,
                                      .code = 27,
                                      .text = SLICE_LIT("why"),
+                                     .sender = SLICE_LIT("192.0.2.7 r1"),
                                      .record = SLICE_LIT("{}")};
         flush_dead_put_item(&b, &it);
     }
     flush_dead_set_count(&b, 3);
     struct flush_dead_item it;
     int n = 0;
-    ok(flush_dead_get(buf_slice(&b), &h2, &e) == 0 && h2.count == 3 && !h2.dropped &&
+    ok(flush_dead_get(buf_slice(&b), &h2, &e) == 0 && h2.count == 3 && h2.fate == FLUSH_FATE_DEAD &&
            h2.failed_at_ns == 3,
        "dead letters");
-    while (flush_dead_next(&h2.items, &it, &e) == 0)
+    while (flush_dead_next(&h2, &it, &e) == 0)
         n += it.index == 5u + (unsigned)n && it.row == 4u + (unsigned)n && it.code == 27 &&
-             slice_eq_str(it.text, "why") && slice_eq_str(it.record, "{}");
+             slice_eq_str(it.text, "why") && slice_eq_str(it.sender, "192.0.2.7 r1") &&
+             slice_eq_str(it.record, "{}");
     is_u64(n, 3, "their items");
     buf_fini(&b);
     flush_rows_fini(&units[0]);
@@ -162,9 +165,119 @@ static void test_entries(void)
     flush_rows_fini(&r);
 }
 
+/* Every payload cut short anywhere is refused by its reader. */
+static bool refused_cut(const struct buf *b)
+{
+    struct flush_origin o;
+    struct flush_edit edit;
+    struct flush_purge purge;
+    struct flush_job_spec job;
+    struct flush_job_end end;
+    bool refused = true;
+    for (size_t n = 0; n < b->len; n++) {
+        struct slice cut = {b->ptr, n};
+        refused = refused && flush_origin_get(cut, &o, NULL) == WH_ECORRUPT &&
+                  flush_edit_get(cut, &edit, NULL) == WH_ECORRUPT &&
+                  flush_purge_get(cut, &purge, NULL) == WH_ECORRUPT &&
+                  flush_job_get(cut, &job, NULL) == WH_ECORRUPT &&
+                  flush_job_end_get(cut, &end, NULL) == WH_ECORRUPT;
+    }
+    return refused;
+}
+
+static void test_origin(void)
+{
+    struct buf b;
+    struct flush_origin o, log = {.job = 7, .next_index = 90, .next_ordinal = 3, .rows = 55};
+    struct store_letter_id id = {.index = 40, .ordinal = 2}, other = {.index = 1, .epoch = 3};
+    buf_init(&b, SIZE_MAX);
+    flush_origin_begin(&b, STORE_HELD);
+    flush_origin_add(&b, id);
+    flush_origin_add(&b, other);
+    flush_origin_end(&b, 2);
+    ok(flush_origin_get(buf_slice(&b), &o, NULL) == 0 && o.kind == FLUSH_FROM_SHELF &&
+           o.shelf == STORE_HELD && o.count == 2 &&
+           store_letter_id_cmp(flush_origin_id(&o, 0), id) == 0 &&
+           store_letter_id_cmp(flush_origin_id(&o, 1), other) == 0,
+       "an origin of letters there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_reset(&b);
+    log.same_table = true;
+    flush_origin_log(&b, &log);
+    ok(flush_origin_get(buf_slice(&b), &o, NULL) == 0 && o.kind == FLUSH_FROM_LOG && o.job == 7 &&
+           o.next_index == 90 && o.next_ordinal == 3 && o.rows == 55 && o.same_table,
+       "an origin of a log range there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_fini(&b);
+}
+
+static void test_control(void)
+{
+    struct buf b;
+    enum flush_control_kind kind;
+    struct store_letter_id id = {.index = 40, .ordinal = 2, .epoch = 1};
+    struct flush_edit edit = {STORE_DEAD, id, SLICE_LIT("ops r1"), SLICE_LIT("{}")}, edit2;
+    buf_init(&b, SIZE_MAX);
+    flush_edit_put(&b, &edit);
+    ok(flush_control_kind(buf_slice(&b), &kind) && kind == FLUSH_CONTROL_EDIT &&
+           flush_edit_get(buf_slice(&b), &edit2, NULL) == 0 &&
+           store_letter_id_cmp(edit2.id, id) == 0 && slice_eq_str(edit2.who, "ops r1") &&
+           slice_eq_str(edit2.record, "{}"),
+       "an edit there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_reset(&b);
+    struct flush_purge purge = {.shelf = STORE_HELD,
+                                .who = SLICE_LIT("ops"),
+                                .table = SLICE_LIT("clicks"),
+                                .before_ns = 9,
+                                .count = 1},
+                       purge2;
+    flush_purge_put(&b, &purge, &id);
+    ok(flush_purge_get(buf_slice(&b), &purge2, NULL) == 0 && purge2.shelf == STORE_HELD &&
+           slice_eq_str(purge2.who, "ops") && slice_eq_str(purge2.table, "clicks") &&
+           purge2.before_ns == 9 && store_letter_id_cmp(flush_purge_id(&purge2, 0), id) == 0,
+       "a purge there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_reset(&b);
+    struct flush_job_spec job = {.table = SLICE_LIT("clicks"),
+                                 .into = SLICE_LIT("t2"),
+                                 .who = SLICE_LIT("ops"),
+                                 .reason = SLICE_LIT("why"),
+                                 .state = FLUSH_JOB_FAILED,
+                                 .held = true,
+                                 .from = 1,
+                                 .to = 9,
+                                 .next_index = 4,
+                                 .next_ordinal = 6,
+                                 .rows = 10,
+                                 .rows_per_second = 11,
+                                 .started_ns = 12,
+                                 .changed_ns = 13},
+                          job2;
+    flush_job_put(&b, &job);
+    ok(flush_job_get(buf_slice(&b), &job2, NULL) == 0 && slice_eq(job2.table, job.table) &&
+           slice_eq(job2.into, job.into) && slice_eq(job2.who, job.who) &&
+           slice_eq(job2.reason, job.reason) && job2.state == FLUSH_JOB_FAILED && job2.held &&
+           !job2.ignore_unknown && job2.from == 1 && job2.to == 9 && job2.next_index == 4 &&
+           job2.next_ordinal == 6 && job2.rows == 10 && job2.rows_per_second == 11 &&
+           job2.started_ns == 12 && job2.changed_ns == 13,
+       "a job there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_reset(&b);
+    struct flush_job_end end = {7, FLUSH_JOB_CANCELLED, SLICE_LIT("ops")}, end2;
+    flush_job_end_put(&b, &end);
+    ok(flush_job_end_get(buf_slice(&b), &end2, NULL) == 0 && end2.job == 7 &&
+           end2.state == FLUSH_JOB_CANCELLED && slice_eq_str(end2.reason, "ops"),
+       "the end of a job there and back");
+    ok(refused_cut(&b), "and cut short refused");
+    buf_fini(&b);
+}
+
 int main(void)
 {
     test_rows();
     test_entries();
+    test_origin();
+    test_control();
     return tap_done();
 }
