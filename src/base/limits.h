@@ -50,4 +50,9 @@
  * arithmetic in src/api/limits.c. */
 #define LIMIT_RATE_MAX 1000000000000ull
 
+/* Deduplication (http-api §7.5). Longer ids are hashed in two steps; a longer Idempotency-Key is
+ * refused, for it is more likely a mistake than a key. */
+#define LIMIT_DEDUPE_TEXT_BYTES     1024
+#define LIMIT_IDEMPOTENCY_KEY_BYTES 1024
+
 #endif
