@@ -202,6 +202,7 @@ static void on_timer(void *arg)
     struct api_loop *a = arg;
     api_refresh(a);
     ingest_shrink(a);
+    ch_verdict_shrink(a->verdict);
     if (!a->ops_reader_used) {
         json_reader_free(a->ops_reader);
         a->ops_reader = NULL;
@@ -226,6 +227,7 @@ static void metrics_make(struct api_metrics *m)
     m->ingest_unknown_ignored =
         metric_new(METRIC_COUNTER, "wavehouse_ingest_unknown_columns_ignored_total",
                    "Keys dropped under ingest.unknown_columns: ignore.", NULL);
+    m->rejected_value = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"value\"");
     m->rejected_json = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"json\"");
     m->rejected_record = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"record\"");
     m->rejected_request = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"request\"");
@@ -246,13 +248,16 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->committed.fd = a->discovered.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
+    buf_init(&a->refusal, SIZE_MAX);
     buf_init(&a->sender, SENDER_MAX);
     metrics_make(&a->metrics);
     a->config_version = atomic_load(&shared->config_version);
     a->config = shared->config(shared->config_ctx);
     a->readers = ingest_readers_new();
     a->checker = record_checker_new();
-    int rc = a->readers == NULL || a->checker == NULL ? -ENOMEM : http_options_make(a);
+    a->verdict = ch_verdict_new();
+    int rc = a->readers == NULL || a->checker == NULL || a->verdict == NULL ? -ENOMEM
+                                                                            : http_options_make(a);
     if (rc == 0)
         rc = queue_init(&a->committed, SIZE_MAX);
     if (rc == 0)
@@ -303,11 +308,13 @@ void api_loop_free(struct api_loop *a)
     ingest_free_all(a);
     ingest_readers_free(a->readers);
     record_checker_free(a->checker);
+    ch_verdict_free(a->verdict);
     schema_catalog_unref(a->catalog);
     config_unref(a->config);
     free(a->cors_origins);
     buf_fini(&a->name);
     buf_fini(&a->text);
+    buf_fini(&a->refusal);
     buf_fini(&a->sender);
     if (a->committed.fd >= 0)
         queue_fini(&a->committed);

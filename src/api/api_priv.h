@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/metric.h"
+#include "clickhouse/verdict.h"
 #include "schema/record.h"
 #include "wal/batch.h"
 #include "json/json.h"
@@ -14,7 +15,8 @@ struct ingest_readers;
 
 struct api_metrics {
     struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored;
-    struct metric *rejected_json, *rejected_record, *rejected_request, *rejected_log;
+    struct metric *rejected_value, *rejected_json, *rejected_record, *rejected_request,
+        *rejected_log;
     struct metric *in_flight_refused;
 };
 
@@ -35,9 +37,11 @@ struct api_loop {
     struct json_reader *ops_reader; /* NULL until it is needed */
     bool ops_reader_used;           /* since the timer looked last */
     struct record_checker *checker;
+    struct ch_verdict *verdict; /* strict validation and dry runs */
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
+    struct buf refusal;         /* an answer that says more than an error text */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */
     struct ingest_op *idle_ops; /* free list, most recently used first */
     uint64_t quiet_count;       /* proposals pushed since the log thread was last woken */
@@ -66,10 +70,17 @@ struct ingest_outcomes {
     struct buf entries; /* "{…},{…}" */
     uint64_t total, succeeded, failed, duplicates;
     uint64_t listed;
+    bool dry_run;
+    bool cut; /* a dry run's answer has no room for further rows */
 };
 void outcomes_reset(struct ingest_outcomes *o);
 void outcome_ok(struct ingest_outcomes *o);
 void outcome_error(struct ingest_outcomes *o, struct slice message);
+/* The same with ClickHouse's number (0: none) and, in a dry run, the rule (NULL: none). */
+void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t code,
+                     const char *rule);
+/* A dry run's: what would be stored, as members of an object. */
+void outcome_shown(struct ingest_outcomes *o, struct slice members);
 void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
 
 /* Everything under /v1/ops passes here before it is routed, unknown paths too (http-api §2): false,

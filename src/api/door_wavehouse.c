@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 
+#include <inttypes.h>
 #include <strings.h>
 
 #define SNIFF_BYTES 512 /* http-api §7.1 */
@@ -129,7 +130,12 @@ static bool has_overlong_line(struct slice body)
 
 static int on_head(struct api_loop *a, struct http_request *r)
 {
-    return find_table(a, r) == NULL || !check_media(a, r);
+    if (find_table(a, r) == NULL || !check_media(a, r))
+        return 1;
+    if (ingest_dry_run_asked(r) >= 0)
+        return 0;
+    refuse_request(a, r, 400, SLICE_LIT("invalid dry_run: want 1 or 0"));
+    return 1;
 }
 
 static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask *ask)
@@ -142,6 +148,7 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
         ask->empty = "empty ndjson body";
     else if (ask->format == INGEST_JSON_ONE || r->body.len == 0)
         ask->empty = "empty body";
+    ask->dry_run = ingest_dry_run_asked(r) == 1;
     ask->reject_trailing = a->config->ingest.reject_trailing_data;
     if (r->body.len == 0) {
         refuse_request(a, r, 400, slice_str(ask->empty));
@@ -157,19 +164,37 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
 
 static void reply(struct api_loop *a, struct ingest_op *op)
 {
-    if (op->single) {
+    if (op->single && !op->dry_run) {
         http_reply_json_const(op->request, SLICE_LIT("{\"ok\":true}"));
         return;
     }
     buf_reset(&a->text);
-    outcomes_write(&op->outcomes, &a->text);
+    if (op->single)
+        ingest_dry_run_put_single(op, &a->text);
+    else
+        outcomes_write(&op->outcomes, &a->text);
     api_reply_text(a, op->request, 200);
 }
 
 static void refuse(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why)
 {
-    (void)a;
-    http_reply_error(r, why->status, why->text, why->retry_after_s);
+    if (why->code == 0 && why->rule == NULL) {
+        http_reply_error(r, why->status, why->text, why->retry_after_s);
+        return;
+    }
+    buf_reset(&a->refusal);
+    buf_put_str(&a->refusal, "{\"error\":");
+    buf_put_json_string(&a->refusal, why->text);
+    if (why->code != 0)
+        buf_printf(&a->refusal, ",\"exception_code\":%" PRId32, why->code);
+    if (why->rule != NULL)
+        buf_printf(&a->refusal, ",\"rule\":\"%s\"", why->rule);
+    buf_put_u8(&a->refusal, '}');
+    struct http_reply answer = {.status = why->status,
+                                .retry_after_s = why->retry_after_s,
+                                .content_type = "application/json",
+                                .body = buf_slice(&a->refusal)};
+    http_reply(r, &answer);
 }
 
 const struct ingest_door door_wavehouse = {

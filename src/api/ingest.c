@@ -88,6 +88,21 @@ int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct ht
 
 /* --- reading the body ---------------------------------------------------------------------- */
 
+static const char *refused_by(const struct ingest_op *op)
+{
+    return op->dry_run ? record_rule_name(op->result.rule) : NULL;
+}
+
+static void refuse_record(struct api_loop *a, struct ingest_op *op)
+{
+    struct ingest_refusal why = {.reason = INGEST_RECORD,
+                                 .status = op->result.status,
+                                 .code = op->result.code,
+                                 .rule = refused_by(op),
+                                 .text = slice_str(op->result.message)};
+    refuse(a, op->door, op->request, &why);
+}
+
 /* A body with at most one record. False: answered. */
 static bool collect_one(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask,
                         struct ingest_source *source)
@@ -110,8 +125,7 @@ static bool collect_one(struct api_loop *a, struct ingest_op *op, const struct i
         return false;
     }
     if (op->result.status != 0) {
-        ingest_refuse(a, op->door, op->request, INGEST_RECORD, op->result.status,
-                      slice_str(op->result.message), 0);
+        refuse_record(a, op);
         return false;
     }
     return true;
@@ -127,8 +141,10 @@ static bool collect_many(struct api_loop *a, struct ingest_op *op, const struct 
         if (rc == WH_EEND)
             break;
         if ((rc == WH_ESYNTAX || rc == WH_ELIMIT) && source->resumes) {
-            metric_add(a->metrics.rejected_json, 1);
-            outcome_error(&op->outcomes, slice_str(source->error(source)));
+            if (!op->dry_run)
+                metric_add(a->metrics.rejected_json, 1);
+            outcome_refused(&op->outcomes, slice_str(source->error(source)), 0,
+                            op->dry_run ? "syntax" : NULL);
             continue;
         }
         if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
@@ -143,7 +159,10 @@ static bool collect_many(struct api_loop *a, struct ingest_op *op, const struct 
             return false;
         }
         if (op->result.status != 0)
-            outcome_error(&op->outcomes, slice_str(op->result.message));
+            outcome_refused(&op->outcomes, slice_str(op->result.message), op->result.code,
+                            refused_by(op));
+        else if (op->dry_run)
+            outcome_shown(&op->outcomes, buf_slice(&op->shown));
         else
             outcome_ok(&op->outcomes);
     }
@@ -160,6 +179,7 @@ static bool collect(struct api_loop *a, struct ingest_op *op, const struct inges
 {
     ingest_op_reset(op);
     op->first_ns = first_ns;
+    op->dry_run = op->outcomes.dry_run = ask->dry_run;
     struct ingest_source *source = ingest_source_open(a->readers, ask);
     if (source == NULL) {
         refuse_busy(a, op->door, op->request);
@@ -181,9 +201,11 @@ static void op_answer(struct api_loop *a, struct ingest_op *op)
         ingest_refuse(a, op->door, r, INGEST_LOG, 503, SLICE_LIT("service unavailable"),
                       op->worst == WH_EFULL ? 1 : 30);
     } else {
-        metric_add(a->metrics.ingest_records, (int64_t)op->records);
-        metric_add(a->metrics.ingest_bytes, (int64_t)op->body_bytes);
-        metric_observe(a->metrics.ingest_seconds, io_monotonic_ns() - r->received_ns);
+        if (!op->dry_run) {
+            metric_add(a->metrics.ingest_records, (int64_t)op->records);
+            metric_add(a->metrics.ingest_bytes, (int64_t)op->body_bytes);
+            metric_observe(a->metrics.ingest_seconds, io_monotonic_ns() - r->received_ns);
+        }
         op->door->reply(a, op);
     }
     ingest_op_release(a, op);
@@ -279,7 +301,7 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
         return;
     }
     op->settings = config_table_find(a->config, ask.table->name);
-    if (!collect(a, op, &ask, io_realtime_ns()) || !submit(a, op, &ask)) {
+    if (!collect(a, op, &ask, io_realtime_ns()) || (!ask.dry_run && !submit(a, op, &ask))) {
         ingest_op_release(a, op);
         return;
     }

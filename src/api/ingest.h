@@ -4,6 +4,7 @@
  *   door_….c         which table, which format, how success and refusal look: one file per door
  *   ingest_source.c  the body as records
  *   ingest_record.c  one record: checked, written in canonical form into the open part
+ *   ingest_dry_run.c what would become of it
  *   ingest.c         the life of a request: admitted → collected → submitted → committed → answered
  *   ingest_op.c      its memory
  *
@@ -29,6 +30,7 @@ struct ingest_refusal {
     enum ingest_reason reason;
     int status;        /* HTTP status of the WaveHouse API */
     int32_t code;      /* ClickHouse's error number; 0: none */
+    const char *rule;  /* of a dry run's only record: which check refused it; else NULL */
     int retry_after_s; /* > 0: the same request may do better then */
     struct slice text; /* valid during the call */
 };
@@ -45,6 +47,7 @@ struct ingest_ask {
     struct slice body;    /* LIMIT_JSON_PADDING readable bytes follow */
     const char *empty;    /* refuses a body without any record; NULL: none is fine */
     bool reject_trailing; /* INGEST_JSON_ONE: nothing may follow the first value */
+    bool dry_run;         /* check, and show what would be stored; log nothing */
 };
 
 struct ingest_op;
@@ -97,10 +100,12 @@ struct ingest_op {
     struct ingest_part *parts, *last_part; /* used by this request, in order */
     struct ingest_part *spare_parts;       /* memory kept from earlier requests */
     struct ingest_outcomes outcomes;
+    struct buf shown;                    /* dry run: what would be stored of the record at hand */
     struct record_result result;         /* of the record at hand */
     const struct config_table *settings; /* of its table; valid while the body is read */
     uint32_t outstanding;                /* parts at the log thread */
     int worst;         /* the first part that was not committed decides the answer */
+    bool dry_run;      /* nothing is logged, every record's row is shown */
     bool single;       /* one record, answered for itself rather than in a list */
     uint64_t records;  /* in the parts */
     uint64_t first_ns; /* acceptance instant of the first */
@@ -121,6 +126,18 @@ struct ingest_part *ingest_part_open(struct ingest_op *op);
  * -ENOMEM. */
 int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
                       const struct json_doc *doc) WH_MUST_CHECK;
+
+/* The record's only fault is a value: say so in *result. */
+void ingest_refuse_value(struct record_result *result, const struct ch_value_error *e);
+
+/* ingest_dry_run.c. The record at hand was taken, canonical is its text: show what would be stored
+ * in op->shown, or refuse it for a value. 0 or -ENOMEM. */
+int ingest_dry_run_show(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
+                        struct slice canonical) WH_MUST_CHECK;
+/* {"ok":true,"dry_run":true,"row":…}, of an op with one record, appended to out. */
+void ingest_dry_run_put_single(const struct ingest_op *op, struct buf *out);
+/* Does the query ask for a dry run? 1, 0, or WH_ESYNTAX: who misspells it wants nothing stored. */
+int ingest_dry_run_asked(const struct http_request *r) WH_MUST_CHECK;
 
 /* Refuse through the door, and count. */
 void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,

@@ -18,6 +18,7 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
         if (op == NULL)
             return NULL;
         buf_init(&op->outcomes.entries, SIZE_MAX);
+        buf_init(&op->shown, SIZE_MAX);
     }
     op->door = door;
     op->request = r;
@@ -63,6 +64,7 @@ static void ops_free(struct ingest_op *op)
             free(part);
         }
         buf_fini(&op->outcomes.entries);
+        buf_fini(&op->shown);
         free(op);
         op = next;
     }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define CODE_UNKNOWN_FIELD 117  /* INCORRECT_DATA, what ClickHouse says to an unknown key */
 #define RECORD_SLACK_BYTES 1024 /* what stamping and canonical timestamps may add */
 
 /* The part that a record of so many bytes goes to. */
@@ -20,12 +21,49 @@ static struct ingest_part *part_for(struct ingest_op *op, size_t bytes)
     return part;
 }
 
+void ingest_refuse_value(struct record_result *result, const struct ch_value_error *e)
+{
+    result->status = 400;
+    result->rule = RECORD_VALUE;
+    result->code = e->code;
+    (void)snprintf(result->message, sizeof(result->message), "column \"%s\": %s", e->column,
+                   e->text);
+}
+
+/* What ClickHouse would say to the values of a record that is otherwise right. 0 or -ENOMEM. */
+static int judge_values(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
+                        const struct json_doc *doc, struct buf *text, size_t text_off)
+{
+    struct ch_value_error e;
+    if (buf_reserve(text, LIMIT_JSON_PADDING) != 0)
+        return -ENOMEM;
+    struct slice canonical = {text->ptr + text_off, text->len - text_off};
+    if (op->dry_run)
+        return ingest_dry_run_show(a, op, t, canonical);
+    int rc = ch_verdict_check(a->verdict, a->catalog, t, doc, canonical, &e);
+    if (rc != WH_ESYNTAX)
+        return rc;
+    ingest_refuse_value(&op->result, &e);
+    return 0;
+}
+
+static void count_refusal(struct api_loop *a, const struct ingest_op *op)
+{
+    if (op->dry_run)
+        return;
+    metric_add(op->result.rule == RECORD_VALUE ? a->metrics.rejected_value
+                                               : a->metrics.rejected_record,
+               1);
+}
+
 int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
                       const struct json_doc *doc)
 {
     size_t bytes = doc->nodes[0].len;
     if (bytes > LIMIT_RECORD_BYTES) {
         op->result.status = 413;
+        op->result.rule = RECORD_SIZE;
+        op->result.code = 0;
         (void)snprintf(op->result.message, sizeof(op->result.message), "record exceeded %llu bytes",
                        (unsigned long long)LIMIT_RECORD_BYTES);
         return 0;
@@ -40,14 +78,23 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     size_t text_off = part->batch.text.len;
     int rc = record_check(a->checker, t, schema_catalog_timezone(a->catalog), &options, doc,
                           received_ns, &part->batch.text, &op->result);
+    bool judged = op->settings->validation_strict || op->dry_run;
+    if (rc == 0 && judged)
+        rc = judge_values(a, op, t, doc, &part->batch.text, text_off);
     if (rc < 0)
         return rc;
+    if (op->result.rule == RECORD_UNKNOWN && judged)
+        op->result.code = CODE_UNKNOWN_FIELD;
+    if (op->result.status != 0 || op->dry_run)
+        part->batch.text.len = text_off;
     if (op->result.status != 0) {
-        metric_add(a->metrics.rejected_record, 1);
+        count_refusal(a, op);
         if (op->result.unknown_column) /* added a moment ago? The next try may know it. */
             discovery_nudge(a->shared->discovery);
         return 0;
     }
+    if (op->dry_run)
+        return 0;
     if (op->result.unknown_ignored > 0)
         metric_add(a->metrics.ingest_unknown_ignored, op->result.unknown_ignored);
     op->records++;

@@ -43,6 +43,9 @@
 #define LIMIT_TYPE_DEPTH    64
 #define LIMIT_NAME_BYTES    1024
 
+/* Rows shown in the answer to a dry run: what one client may make a loop hold and send. */
+#define LIMIT_DRY_RUN_BYTES (16 * MIB)
+
 /* Strict validation: tables whose checking blocks a socket loop keeps. A block is a few hundred
  * bytes a column; a daemon that feeds more tables at once makes some of them anew. */
 #define LIMIT_VERDICT_TABLES 64

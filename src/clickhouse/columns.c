@@ -447,8 +447,11 @@ int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value
 /* Any value of a String is one, unless escapes are wrong. */
 static bool needs_no_reading(const struct column *c, const struct json_node *value)
 {
-    return c->read == coerce_string &&
-           (value->kind != JSON_STRING || (value->flags & JSON_F_ESCAPED) == 0);
+    if (value->kind == JSON_STRING && (value->flags & JSON_F_ESCAPED) != 0)
+        return false;
+    while (c->read == coerce_nullable || c->read == coerce_low_cardinality)
+        c = c->children;
+    return c->read == coerce_string;
 }
 
 /* Read the value and take it back at once. */

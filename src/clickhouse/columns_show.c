@@ -153,8 +153,15 @@ static void put_floating(struct buf *out, const char *p, uint32_t width)
 
 /* ---- times */
 
+/* The days that a year of four digits can say; what is beyond them is shown as the nearest. */
+enum {
+    DAY_LEAST = -719528, /* 0000-01-01 */
+    DAY_LAST = 2932896   /* 9999-12-31 */
+};
+
 static void put_date(struct buf *out, int32_t days)
 {
+    days = days < DAY_LEAST ? DAY_LEAST : days > DAY_LAST ? DAY_LAST : days;
     struct civil_date d = civil_from_days(days);
     buf_printf(out, "\"%04d-%02u-%02u\"", d.year, d.month, d.day);
 }
@@ -173,12 +180,14 @@ static void put_time(struct buf *out, const struct column *c, int64_t v, bool al
     }
     if (!alone)
         s += zones_offset(c->zone, s);
-    int64_t day = s / CIVIL_DAY_S - (s % CIVIL_DAY_S < 0);
-    uint32_t in_day = (uint32_t)(s - day * CIVIL_DAY_S);
-    int64_t era = day / 146097 - (day % 146097 < 0); /* 400 years */
-    struct civil_date d = civil_from_days((int32_t)(day - era * 146097));
-    buf_printf(out, "\"%04lld-%02u-%02u%c%02u:%02u:%02u", (long long)(d.year + era * 400), d.month,
-               d.day, alone ? 'T' : ' ', in_day / 3600, in_day / 60 % 60, in_day % 60);
+    const int64_t least = (int64_t)DAY_LEAST * CIVIL_DAY_S,
+                  last = (int64_t)(DAY_LAST + 1) * CIVIL_DAY_S - 1;
+    s = s < least ? least : s > last ? last : s;
+    int32_t day = civil_day_of(s);
+    uint32_t in_day = (uint32_t)(s - (int64_t)day * CIVIL_DAY_S);
+    struct civil_date d = civil_from_days(day);
+    buf_printf(out, "\"%04d-%02u-%02u%c%02u:%02u:%02u", d.year, d.month, d.day, alone ? 'T' : ' ',
+               in_day / 3600, in_day / 60 % 60, in_day % 60);
     while (alone && digits > 0 && fraction % 10 == 0) {
         fraction /= 10;
         digits--;
@@ -218,7 +227,8 @@ static void put_ipv6(struct buf *out, const unsigned char *p)
             best = i - run + 1;
         }
     }
-    bool mapped = best == 0 && best_len == 5 && p[10] == 0xff && p[11] == 0xff;
+    /* An IPv4 address in an IPv6 one: ::ffff:a.b.c.d, or ::a.b.c.d as there once was. */
+    bool mapped = best == 0 && (best_len == 6 || (best_len == 5 && p[10] == 0xff && p[11] == 0xff));
     buf_put_u8(out, '"');
     for (int i = 0; i < (mapped ? 6 : 8); i++) {
         if (i == best) {

@@ -45,6 +45,7 @@ struct config_table {
     struct slice name;
     struct config_rates limits;                  /* limits.tables.NAME.… */
     enum config_unknown_columns unknown_columns; /* ingest.tables.NAME.unknown_columns */
+    bool validation_strict;                      /* ingest.tables.NAME.validation: strict */
 };
 
 /* The same for one role. */
@@ -88,6 +89,7 @@ struct config {
     } flush;
     uint64_t schema_refresh_ms;
     struct {
+        bool validation_strict; /* ingest.validation: strict */
         enum config_unknown_columns unknown_columns;
         bool stamp_received;
         bool content_type_strict;

@@ -19,6 +19,7 @@ static const char *const choices_scheme[] = {"http", NULL};
 static const char *const choices_compression[] = {"none", "lz4", NULL};
 const char *const config_choices_unknown[] = {"reject", "ignore", NULL};
 const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE};
+const char *const config_choices_validation[] = {"shape", "strict", NULL};
 static const char *const choices_content_type[] = {"lenient", "strict", NULL};
 static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
 static const int values_level[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
@@ -195,6 +196,9 @@ const struct config_key config_key_table[] = {
          "Tables and columns are read from ClickHouse again after this time."),
      RANGE(100, DAY_MS)},
 
+    {KEY("ingest.validation", ingest.validation_strict, CONFIG_CHOICE_FLAG, "shape", "reload",
+         "Whether values are judged at once, as ClickHouse would."),
+     .choices = config_choices_validation},
     {KEY("ingest.unknown_columns", ingest.unknown_columns, CONFIG_CHOICE_ENUM, "reject", "reload",
          "What happens to a record with a key that its table has no column for."),
      CONFIG_CHOICES_UNKNOWN},
@@ -251,7 +255,6 @@ static const char *const later_names[] = {
     "server.trusted_proxies",
     "server.control_socket",
     "clickhouse.tls",
-    "ingest.validation",
     "dedupe",
     "dlq.tables",
     "auth",

@@ -72,7 +72,8 @@ struct config_key {
 extern const struct config_key config_key_table[];
 uint32_t config_key_count(void);
 
-/* Choices of ingest.unknown_columns, global and per table. */
+/* Choices of ingest.validation and ingest.unknown_columns, global and per table. */
+extern const char *const config_choices_validation[];
 extern const char *const config_choices_unknown[];
 extern const int config_values_unknown[];
 #define CONFIG_CHOICES_UNKNOWN .choices = config_choices_unknown, .values = config_values_unknown

@@ -73,6 +73,17 @@ void record_checker_free(struct record_checker *c)
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
+const char *record_rule_name(enum record_rule rule)
+{
+    static const char *const names[RECORD_RULES_COUNT] = {
+        [RECORD_TAKEN] = "ok",    [RECORD_SIZE] = "size",
+        [RECORD_SHAPE] = "shape", [RECORD_UNKNOWN] = "unknown_column",
+        [RECORD_KIND] = "kind",   [RECORD_MISSING] = "missing_column",
+        [RECORD_NULL] = "null",   [RECORD_VALUE] = "value",
+    };
+    return names[rule];
+}
+
 /* Append s to the message, cut where it is full, never inside a UTF-8 character. */
 static void say(struct record_result *r, size_t *at, struct slice s, size_t max)
 {
@@ -96,11 +107,12 @@ static void say_quoted(struct record_result *r, size_t *at, struct slice name)
 }
 
 /* `<before> "name"<after>` */
-static int refuse(struct record_result *r, const char *before, struct slice name, const char *after,
-                  struct slice table)
+static int refuse(struct record_result *r, enum record_rule rule, const char *before,
+                  struct slice name, const char *after, struct slice table)
 {
     size_t at = 0;
     r->status = 400;
+    r->rule = rule;
     say(r, &at, slice_str(before), 100);
     if (name.ptr != NULL)
         say_quoted(r, &at, name);
@@ -114,6 +126,7 @@ static int refuse_kind(struct record_result *r, const struct schema_column *col,
 {
     size_t at = 0;
     r->status = 400;
+    r->rule = RECORD_KIND;
     say(r, &at, SLICE_LIT("type mismatch for column "), 100);
     say_quoted(r, &at, col->name);
     say(r, &at, SLICE_LIT(": cannot store "), 100);
@@ -197,8 +210,8 @@ static int find_columns(struct record_checker *c, const struct schema_table *t,
         }
         if (!ignore_unknown) {
             result->unknown_column = true;
-            return refuse(result, "unknown column ", key_text(c, doc, &nodes[k]), " for table ",
-                          t->name);
+            return refuse(result, RECORD_UNKNOWN, "unknown column ", key_text(c, doc, &nodes[k]),
+                          " for table ", t->name);
         }
         result->unknown_ignored++;
         c->changed = true;
@@ -358,8 +371,8 @@ static int judge_missing(const struct record_checker *c, const struct schema_tab
         if (!t->columns[i].required || is_seen(c, i))
             continue;
         if ((int32_t)i != stamped)
-            return refuse(result, "missing required column ", t->columns[i].name, " for table ",
-                          t->name);
+            return refuse(result, RECORD_MISSING, "missing required column ", t->columns[i].name,
+                          " for table ", t->name);
         missing--;
     }
     return 0;
@@ -466,12 +479,14 @@ int record_check(struct record_checker *c, const struct schema_table *t,
 {
     CHECK_MAGIC(c, CHECKER_MAGIC);
     result->status = 0;
+    result->rule = RECORD_TAKEN;
+    result->code = 0;
     result->message[0] = '\0';
     result->unknown_ignored = 0;
     result->unknown_column = false;
     const struct slice none = {NULL, 0};
     if (doc->nodes[0].kind != JSON_OBJECT)
-        return refuse(result, "record must be a JSON object", none, "", none);
+        return refuse(result, RECORD_SHAPE, "record must be a JSON object", none, "", none);
     c->changed = false;
     int rc = find_columns(c, t, doc, options->ignore_unknown, result);
     if (rc != 0)
@@ -490,6 +505,7 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     if (rc != 0)
         return rc;
     if (null != NULL)
-        return refuse(result, "null value for non-nullable column ", null->name, "", none);
+        return refuse(result, RECORD_NULL, "null value for non-nullable column ", null->name, "",
+                      none);
     return write_record(c, t, doc, &stamp, out);
 }

@@ -18,8 +18,25 @@ struct record_options {
     bool stamp_received; /* ingest.stamp_received_timestamp */
 };
 
+/* Which check refused a record, in the order of checks. */
+enum record_rule {
+    RECORD_TAKEN,
+    RECORD_SIZE,    /* too large */
+    RECORD_SHAPE,   /* not a JSON object */
+    RECORD_UNKNOWN, /* unknown column */
+    RECORD_KIND,    /* a JSON kind that the type cannot store */
+    RECORD_MISSING, /* required column without a key */
+    RECORD_NULL,    /* null for a required column */
+    RECORD_VALUE,   /* ClickHouse would refuse a value (strict validation; not here) */
+    RECORD_RULES_COUNT
+};
+/* "value", "unknown_column", …: as dry runs name them. */
+const char *record_rule_name(enum record_rule rule);
+
 struct record_result {
-    int status;         /* 0, or the HTTP status a single record is answered with (400) */
+    int status; /* 0, or the HTTP status a single record is answered with (400) */
+    enum record_rule rule;
+    int32_t code;       /* ClickHouse's error number when it is known, else 0 */
     char message[2048]; /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
     uint32_t unknown_ignored; /* keys dropped */
     bool unknown_column;      /* why it was refused: perhaps the schema is out of date */
