@@ -3,14 +3,24 @@
 #ifndef WH_CTL_CTL_H
 #define WH_CTL_CTL_H
 
+#include <stdio.h>
+
 enum ctl_exit {
     CTL_OK = 0,
-    CTL_DAMAGE = 1, /* what was looked at is damaged */
+    CTL_DAMAGE = 1,  /* what was looked at is damaged */
+    CTL_REFUSED = 1, /* the daemon refuses; or does not do all of it */
     CTL_USAGE = 2,
-    CTL_SYSTEM = 3 /* could not look: missing folder, permission, I/O error */
+    CTL_SYSTEM = 3 /* could not look or ask: missing folder, permission, I/O error, no daemon */
 };
 
 /* wal ls|dump|verify … ; argv[0] is "wal" */
 int ctl_wal(int argc, char **argv);
+/* dlq list|show|edit|replay|purge|stats …, drift …, replay …: ask a running daemon */
+int ctl_dlq(int argc, char **argv);
+int ctl_drift(int argc, char **argv);
+int ctl_replay(int argc, char **argv);
+/* Their usages, for --help. */
+void ctl_dlq_usage(FILE *to);
+void ctl_replay_usage(FILE *to);
 
 #endif

@@ -10,12 +10,19 @@ static void usage(FILE *to)
 {
     (void)fputs("usage: wavehousectl wal ls [--json] DIR\n"
                 "       wavehousectl wal dump [--from N] [--to N] [--payload] [--json] DIR\n"
-                "       wavehousectl wal verify DIR\n"
-                "       wavehousectl --help | --version\n"
-                "\n"
-                "DIR is the log's folder. Nothing is changed; the daemon may be running.\n"
-                "Exit status: 0 fine, 1 damage found, 2 wrong usage, 3 could not look.\n",
+                "       wavehousectl wal verify DIR\n",
                 to);
+    ctl_dlq_usage(to);
+    ctl_replay_usage(to);
+    (void)
+        fputs("       wavehousectl --help | --version\n"
+              "\n"
+              "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
+              "The others ask a running daemon: --server URL, $WAVEHOUSE_URL, or\n"
+              "http://127.0.0.1:8080. Each explains itself with --help.\n"
+              "Exit status: 0 fine, 1 damage found, or the daemon refuses (all or part of it),\n"
+              "2 wrong usage, 3 could not look or ask.\n",
+              to);
 }
 
 /* A full disk behind standard output is an error too. */
@@ -48,6 +55,12 @@ int main(int argc, char **argv)
             usage(stderr);
         return finish(status);
     }
+    if (strcmp(argv[1], "dlq") == 0)
+        return finish(ctl_dlq(argc - 1, argv + 1));
+    if (strcmp(argv[1], "drift") == 0)
+        return finish(ctl_drift(argc - 1, argv + 1));
+    if (strcmp(argv[1], "replay") == 0)
+        return finish(ctl_replay(argc - 1, argv + 1));
     (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);
     usage(stderr);
     return CTL_USAGE;
