@@ -19,7 +19,9 @@
 #define LIMIT_INGEST_BODY_BYTES_HARD (256 * MIB)
 #define LIMIT_OPS_BODY_BYTES         (1 * MIB)
 #define LIMIT_NDJSON_LINE_BYTES      (10 * MIB)
-#define LIMIT_BATCH_RESULTS          10000 /* entries in `results`, http-api §7.7 */
+/* One row of CSV, TSV, Values or JSONEachRow: as long as a line of NDJSON. */
+#define LIMIT_TEXT_ROW_BYTES (10 * MIB)
+#define LIMIT_BATCH_RESULTS  10000 /* entries in `results`, http-api §7.7 */
 
 /* JSON (http-api §1). */
 #define LIMIT_JSON_DEPTH 1024
