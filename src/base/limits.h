@@ -60,4 +60,16 @@
 #define LIMIT_DEDUPE_TEXT_BYTES     1024
 #define LIMIT_IDEMPOTENCY_KEY_BYTES 1024
 
+/* Access control (access-control.md §2). A token comes in a header or the target, so the head's
+ * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
+ */
+#define LIMIT_TOKEN_BYTES  LIMIT_HTTP_HEAD_BYTES
+#define LIMIT_JWKS_BYTES   (1 * MIB)
+#define LIMIT_JWKS_KEYS    64   /* issuers publish a handful; a token without kid tries them all */
+#define LIMIT_TOKENS       4096 /* verified ones that a thread remembers: at 1 KiB each, 4 MiB */
+#define LIMIT_POLICY_BYTES (1 * MIB)
+#define LIMIT_TEMPLATES    16   /* claims named in one policy value */
+#define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
+#define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
+
 #endif

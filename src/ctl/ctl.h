@@ -7,7 +7,7 @@
 
 enum ctl_exit {
     CTL_OK = 0,
-    CTL_DAMAGE = 1,  /* what was looked at is damaged */
+    CTL_DAMAGE = 1,  /* what was looked at is damaged or not valid */
     CTL_REFUSED = 1, /* the daemon refuses; or does not do all of it */
     CTL_USAGE = 2,
     CTL_SYSTEM = 3 /* could not look or ask: missing folder, permission, I/O error, no daemon */
@@ -19,8 +19,11 @@ int ctl_wal(int argc, char **argv);
 int ctl_dlq(int argc, char **argv);
 int ctl_drift(int argc, char **argv);
 int ctl_replay(int argc, char **argv);
+/* token new|show …: needs no daemon */
+int ctl_token(int argc, char **argv);
 /* Their usages, for --help. */
 void ctl_dlq_usage(FILE *to);
 void ctl_replay_usage(FILE *to);
+void ctl_token_usage(FILE *to);
 
 #endif

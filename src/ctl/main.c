@@ -14,13 +14,16 @@ static void usage(FILE *to)
                 to);
     ctl_dlq_usage(to);
     ctl_replay_usage(to);
+    ctl_token_usage(to);
     (void)
         fputs("       wavehousectl --help | --version\n"
               "\n"
               "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
-              "The others ask a running daemon: --server URL, $WAVEHOUSE_URL, or\n"
+              "token needs nothing but its files; the others ask a running daemon: --server URL, "
+              "$WAVEHOUSE_URL, or\n"
               "http://127.0.0.1:8080. Each explains itself with --help.\n"
-              "Exit status: 0 fine, 1 damage found, or the daemon refuses (all or part of it),\n"
+              "Exit status: 0 fine, 1 damage found, not valid, or the daemon refuses (all or part "
+              "of it),\n"
               "2 wrong usage, 3 could not look or ask.\n",
               to);
 }
@@ -61,6 +64,8 @@ int main(int argc, char **argv)
         return finish(ctl_drift(argc - 1, argv + 1));
     if (strcmp(argv[1], "replay") == 0)
         return finish(ctl_replay(argc - 1, argv + 1));
+    if (strcmp(argv[1], "token") == 0)
+        return finish(ctl_token(argc - 1, argv + 1));
     (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);
     usage(stderr);
     return CTL_USAGE;
