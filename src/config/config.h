@@ -38,6 +38,13 @@ struct config_rates {
     uint64_t burst_ms;
 };
 
+/* How repeated records of a table are told. */
+struct config_dedupe {
+    bool enabled;
+    bool require_id;      /* a record without id is refused */
+    const char *id_field; /* whose value is the record's id */
+};
+
 /* Settings of one table. A field that the configuration does not give for this table has the value
  * of the key it inherits, so a reader asks for the table and looks nowhere else. To add a setting:
  * a field here and a row in config_map.c (and the manual and the sample, as for any key). */
@@ -46,6 +53,7 @@ struct config_table {
     struct config_rates limits;                  /* limits.tables.NAME.… */
     enum config_unknown_columns unknown_columns; /* ingest.tables.NAME.unknown_columns */
     bool validation_strict;                      /* ingest.tables.NAME.validation: strict */
+    struct config_dedupe dedupe;                 /* dedupe.tables.NAME.… */
 };
 
 /* The same for one role. */
@@ -96,6 +104,10 @@ struct config {
         bool reject_trailing_data;
     } ingest;
     struct config_rates limits; /* of each table */
+    struct {
+        struct config_dedupe table; /* of each table */
+        uint64_t retention_ms, max_ids;
+    } dedupe;
     struct {
         bool enabled;
         uint64_t max_bytes; /* 0: a tenth of wal.max_bytes */

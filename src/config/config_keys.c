@@ -65,6 +65,13 @@ static const char *check_listen(struct slice *s)
     return "an IP address such as 127.0.0.1, ::1 or 0.0.0.0 (the port is server.port)";
 }
 
+const char *config_check_id_field(struct slice *s)
+{
+    if (s->len == 0)
+        return "the name of a key";
+    return s->len <= LIMIT_NAME_BYTES ? NULL : "a shorter name";
+}
+
 /* An Origin header is compared byte by byte, so a value that no browser sends is a mistake. */
 static const char *check_origin(struct slice *s)
 {
@@ -220,6 +227,20 @@ const struct config_key config_key_table[] = {
          "How much may come at once after a pause, as time at the full rate."),
      RANGE(10, HOUR_MS)},
 
+    {KEY("dedupe.enabled", dedupe.table.enabled, CONFIG_FLAG, "false", "reload",
+         "Answer a record whose id was stored before as a duplicate, and do not store it again.")},
+    {KEY("dedupe.id_field", dedupe.table.id_field, CONFIG_TEXT, "event_id", "reload",
+         "Key of the record whose value is its id."),
+     .check = config_check_id_field},
+    {KEY("dedupe.require_id", dedupe.table.require_id, CONFIG_FLAG, "false", "reload",
+         "Refuse records without an id; otherwise they are stored, each time.")},
+    {KEY("dedupe.retention", dedupe.retention_ms, CONFIG_DURATION, "24h", "reload",
+         "An id is known for this time."),
+     RANGE(SECOND_MS, 365 * DAY_MS)},
+    {KEY("dedupe.max_ids", dedupe.max_ids, CONFIG_NUMBER, "50000000", "reload",
+         "Most ids that are known at a time; beyond it the oldest are forgotten earlier."),
+     RANGE(1000, 4000000000)},
+
     {KEY("dlq.enabled", dlq.enabled, CONFIG_FLAG, "true", "reload",
          "Keep rows that ClickHouse refuses as dead letters.")},
     {KEY("dlq.max_bytes", dlq.max_bytes, CONFIG_SIZE, "a tenth of wal.max_bytes", "reload",
@@ -255,7 +276,6 @@ static const char *const later_names[] = {
     "server.trusted_proxies",
     "server.control_socket",
     "clickhouse.tls",
-    "dedupe",
     "dlq.tables",
     "auth",
     "policy",

@@ -76,6 +76,8 @@ uint32_t config_key_count(void);
 extern const char *const config_choices_validation[];
 extern const char *const config_choices_unknown[];
 extern const int config_values_unknown[];
+/* dedupe.id_field, also of single tables */
+const char *config_check_id_field(struct slice *s);
 #define CONFIG_CHOICES_UNKNOWN .choices = config_choices_unknown, .values = config_values_unknown
 
 /* Maps: settings by name of a table or role. A member's name is a pattern,
