@@ -267,6 +267,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->discovered, ops_on_discovered, a);
     if (rc == 0)
+        rc = ingest_dedupe_loop_new(a);
+    if (rc == 0)
         rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
         rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
@@ -304,6 +306,7 @@ void api_loop_free(struct api_loop *a)
         ingest_on_committed(a);
     if (a->discovered.fd >= 0)
         ops_on_discovered(a);
+    ingest_dedupe_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
     ingest_readers_free(a->readers);

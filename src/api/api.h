@@ -9,6 +9,7 @@
 #include "api/discovery.h"
 #include "cluster/commit.h"
 #include "config/config.h"
+#include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
 #include "store/store.h"
@@ -20,6 +21,7 @@ struct api_shared {
     struct wal *wal;
     struct store *store;
     struct discovery *discovery;
+    struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */
     const struct config *(*config)(void *ctx);

@@ -12,6 +12,7 @@
 
 struct ingest_op;
 struct ingest_readers;
+struct ingest_dedupe_loop;
 
 struct api_metrics {
     struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored;
@@ -38,6 +39,7 @@ struct api_loop {
     bool ops_reader_used;           /* since the timer looked last */
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
+    struct ingest_dedupe_loop *dedupe;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
@@ -64,6 +66,9 @@ void ingest_kick(void *api_loop);
 /* Give back the memory of requests that have been idle for a while. */
 void ingest_shrink(struct api_loop *a);
 void ingest_free_all(struct api_loop *a);
+/* The loop's share of dedup; free: also answers who still waits. */
+int ingest_dedupe_loop_new(struct api_loop *a);
+void ingest_dedupe_loop_free(struct api_loop *a);
 
 /* Batch answers (http-api §7.7). */
 struct ingest_outcomes {
@@ -75,6 +80,7 @@ struct ingest_outcomes {
 };
 void outcomes_reset(struct ingest_outcomes *o);
 void outcome_ok(struct ingest_outcomes *o);
+void outcome_duplicate(struct ingest_outcomes *o);
 void outcome_error(struct ingest_outcomes *o, struct slice message);
 /* The same with ClickHouse's number (0: none) and, in a dry run, the rule (NULL: none). */
 void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t code,

@@ -165,7 +165,8 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
 static void reply(struct api_loop *a, struct ingest_op *op)
 {
     if (op->single && !op->dry_run) {
-        http_reply_json_const(op->request, SLICE_LIT("{\"ok\":true}"));
+        http_reply_json_const(op->request, op->duplicate ? SLICE_LIT("{\"duplicate\":true}")
+                                                         : SLICE_LIT("{\"ok\":true}"));
         return;
     }
     buf_reset(&a->text);

@@ -6,6 +6,7 @@
  *   body complete   ingest_on_request    the door says what is in it → collect: each record parsed,
  *                                        checked, written in canonical form into the open part
  *                   submit               parts are proposed to the log thread in order
+ *                                        (or waits for another request: ingest_dedupe.c)
  *   committed       ingest_on_committed  the last part is back → the door answers
  *
  * Nothing is proposed before the whole body was read and checked, so a syntax error in an array
@@ -103,37 +104,54 @@ static void refuse_record(struct api_loop *a, struct ingest_op *op)
     refuse(a, op->door, op->request, &why);
 }
 
-/* A body with at most one record. False: answered. */
-static bool collect_one(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask,
-                        struct ingest_source *source)
+enum collected {
+    COLLECTED,
+    ANSWERED,
+    MUST_WAIT /* for the fate of an id (ingest_dedupe.c) */
+};
+
+/* A record ended the request. */
+static enum collected not_taken(struct api_loop *a, struct ingest_op *op, int rc)
+{
+    if (rc == WH_EAGAIN)
+        return MUST_WAIT;
+    if (op->dedupe.no_room)
+        ingest_refuse(a, op->door, op->request, INGEST_BUSY, 503,
+                      SLICE_LIT("dedupe store unavailable"), 5);
+    else
+        refuse_busy(a, op->door, op->request);
+    return ANSWERED;
+}
+
+/* A body with at most one record. */
+static enum collected collect_one(struct api_loop *a, struct ingest_op *op,
+                                  const struct ingest_ask *ask, struct ingest_source *source)
 {
     struct json_doc doc;
     int rc = source->next(source, &doc);
     if (rc == WH_EEND) {
         ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 400, slice_str(ask->empty), 0);
-        return false;
+        return ANSWERED;
     }
     if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
         ingest_refuse(a, op->door, op->request, INGEST_SYNTAX, 400,
                       slice_str(source->error(source)), 0);
-        return false;
+        return ANSWERED;
     }
     if (rc == 0)
         rc = ingest_record_add(a, op, ask->table, &doc);
-    if (rc != 0) {
-        refuse_busy(a, op->door, op->request);
-        return false;
-    }
+    if (rc != 0)
+        return not_taken(a, op, rc);
     if (op->result.status != 0) {
         refuse_record(a, op);
-        return false;
+        return ANSWERED;
     }
-    return true;
+    return COLLECTED;
 }
 
-/* Every record. False: answered. */
-static bool collect_many(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask,
-                         struct ingest_source *source)
+/* Every record. */
+static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
+                                   const struct ingest_ask *ask, struct ingest_source *source)
 {
     for (;;) {
         struct json_doc doc;
@@ -150,32 +168,32 @@ static bool collect_many(struct api_loop *a, struct ingest_op *op, const struct 
         if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
             ingest_refuse(a, op->door, op->request, INGEST_SYNTAX, 400,
                           slice_str(source->error(source)), 0);
-            return false;
+            return ANSWERED;
         }
         if (rc == 0)
             rc = ingest_record_add(a, op, ask->table, &doc);
-        if (rc != 0) {
-            refuse_busy(a, op->door, op->request);
-            return false;
-        }
+        if (rc != 0)
+            return not_taken(a, op, rc);
         if (op->result.status != 0)
             outcome_refused(&op->outcomes, slice_str(op->result.message), op->result.code,
                             refused_by(op));
         else if (op->dry_run)
             outcome_shown(&op->outcomes, buf_slice(&op->shown));
+        else if (op->duplicate)
+            outcome_duplicate(&op->outcomes);
         else
             outcome_ok(&op->outcomes);
     }
     if (op->outcomes.total == 0 && ask->empty != NULL) {
         ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 400, slice_str(ask->empty), 0);
-        return false;
+        return ANSWERED;
     }
-    return true;
+    return COLLECTED;
 }
 
-/* Read and check the whole body with acceptance instants from first_ns on. False: answered. */
-static bool collect(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask,
-                    uint64_t first_ns)
+/* Read and check the whole body with acceptance instants from first_ns on. */
+static enum collected collect(struct api_loop *a, struct ingest_op *op,
+                              const struct ingest_ask *ask, uint64_t first_ns)
 {
     ingest_op_reset(op);
     op->first_ns = first_ns;
@@ -183,7 +201,7 @@ static bool collect(struct api_loop *a, struct ingest_op *op, const struct inges
     struct ingest_source *source = ingest_source_open(a->readers, ask);
     if (source == NULL) {
         refuse_busy(a, op->door, op->request);
-        return false;
+        return ANSWERED;
     }
     op->single = source->single;
     return op->single ? collect_one(a, op, ask, source) : collect_many(a, op, ask, source);
@@ -270,24 +288,64 @@ static void shift_instants(struct ingest_op *op, uint64_t shift)
  * handed out when reading starts; if another loop has proposed later ones meanwhile, this request
  * takes new ones. The lock covers the push only, except in that rare case for a table whose
  * received_timestamp column is stamped: there the records are written again. */
-static bool submit(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
+static enum collected submit(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
 {
     struct api_shared *s = a->shared;
-    bool going = true;
+    enum collected how = COLLECTED;
     (void)pthread_mutex_lock(&s->order_lock);
     if (op->first_ns <= s->received_last_ns) {
         uint64_t first_ns = s->received_last_ns + 1;
         if (ask->table->received_timestamp >= 0 && a->config->ingest.stamp_received)
-            going = collect(a, op, ask, first_ns);
+            how = collect(a, op, ask, first_ns);
         else
             shift_instants(op, first_ns - op->first_ns);
     }
-    if (going && op->records > 0) {
+    if (how == COLLECTED && op->records > 0) {
         s->received_last_ns = op->first_ns + op->records - 1;
         parts_propose(a, op, ask->table->name);
     }
     (void)pthread_mutex_unlock(&s->order_lock);
-    return going;
+    return how;
+}
+
+/* From the body to the log. */
+static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
+{
+    enum collected how;
+    do {
+        how = collect(a, op, ask, io_realtime_ns());
+        if (how == COLLECTED && !ask->dry_run)
+            how = submit(a, op, ask);
+        if (how == MUST_WAIT) {
+            enum ingest_wait wait = ingest_dedupe_wait(a, op);
+            if (wait == INGEST_WAITING)
+                return;
+            how = wait == INGEST_WAIT_REFUSED ? ANSWERED : MUST_WAIT;
+        }
+    } while (how == MUST_WAIT);
+    if (how == ANSWERED) {
+        ingest_op_release(a, op);
+        return;
+    }
+    ingest_dedupe_count(a, op);
+    if (op->outstanding == 0)
+        op_answer(a, op);
+}
+
+void ingest_again(struct api_loop *a, struct ingest_op *op)
+{
+    struct http_request *r = op->request;
+    struct ingest_ask ask = {.body = r->body};
+    api_refresh(a);
+    bool answered = op->door->on_body(a, r, &ask) != 0;
+    if (!answered) {
+        op->settings = config_table_find(a->config, ask.table->name);
+        answered = !ingest_dedupe_begin(a, op, &ask);
+    }
+    if (answered)
+        ingest_op_release(a, op);
+    else
+        run(a, op, &ask);
 }
 
 void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
@@ -301,12 +359,10 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
         return;
     }
     op->settings = config_table_find(a->config, ask.table->name);
-    if (!collect(a, op, &ask, io_realtime_ns()) || (!ask.dry_run && !submit(a, op, &ask))) {
+    if (ingest_dedupe_begin(a, op, &ask))
+        run(a, op, &ask);
+    else
         ingest_op_release(a, op);
-        return;
-    }
-    if (op->outstanding == 0)
-        op_answer(a, op);
 }
 
 void ingest_on_committed(void *api_loop)
@@ -318,6 +374,7 @@ void ingest_on_committed(void *api_loop)
         struct ingest_part *part = QUEUE_ITEM(p, struct ingest_part, proposal);
         struct ingest_op *op = part->op;
         must(op->outstanding > 0);
+        ingest_dedupe_settle(part, p->result == 0);
         if (p->result != 0 && op->worst == 0)
             op->worst = p->result;
         if (--op->outstanding == 0)

@@ -5,6 +5,7 @@
  *   ingest_source.c  the body as records
  *   ingest_record.c  one record: checked, written in canonical form into the open part
  *   ingest_dry_run.c what would become of it
+ *   ingest_dedupe.c  which records were stored before
  *   ingest.c         the life of a request: admitted → collected → submitted → committed → answered
  *   ingest_op.c      its memory
  *
@@ -13,6 +14,8 @@
 #define WH_API_INGEST_H
 
 #include "api/api_priv.h"
+#include "dedupe/dedupe.h"
+#include "dedupe/set.h"
 
 /* Why a request is refused as a whole: nothing of it is stored, unless the log ended it halfway
  * (INGEST_LOG). A door turns it into its own words. */
@@ -90,6 +93,25 @@ struct ingest_part {
     struct ingest_op *op;
     struct proposal proposal;
     struct wal_batch_builder batch;
+    bool reserved; /* batch.ids are, and must be settled */
+};
+
+/* By what a request's records are known again (ingest_dedupe.c). */
+struct ingest_dedupe {
+    struct dedupe *dedupe;
+    bool active;               /* records may have an identity at all */
+    bool by_field, require;    /* dedupe.enabled, dedupe.require_id of the table */
+    bool has_id;               /* of the record at hand; id is it */
+    bool own_known;            /* the loop's set has the ids that this request has reserved */
+    bool no_room;              /* why a record was not taken */
+    struct slice table, field; /* valid while the request is collected */
+    struct slice key;          /* Idempotency-Key; ptr NULL: none */
+    uint64_t ordinal;          /* of the next record */
+    uint64_t hits, missing;    /* not yet counted */
+    struct dedupe_id id;
+    struct dedupe_wait wait;
+    uint64_t until_ns;                            /* monotonic end of waiting; 0: has not waited */
+    struct ingest_op *waiting_next, **waiting_at; /* the loop's list of those who wait */
 };
 
 /* One request on its way through the log. */
@@ -100,8 +122,10 @@ struct ingest_op {
     struct ingest_part *parts, *last_part; /* used by this request, in order */
     struct ingest_part *spare_parts;       /* memory kept from earlier requests */
     struct ingest_outcomes outcomes;
-    struct buf shown;                    /* dry run: what would be stored of the record at hand */
-    struct record_result result;         /* of the record at hand */
+    struct buf shown;            /* dry run: what would be stored of the record at hand */
+    struct record_result result; /* of the record at hand */
+    bool duplicate;              /* the record at hand was stored before */
+    struct ingest_dedupe dedupe;
     const struct config_table *settings; /* of its table; valid while the body is read */
     uint32_t outstanding;                /* parts at the log thread */
     int worst;         /* the first part that was not committed decides the answer */
@@ -138,6 +162,31 @@ int ingest_dry_run_show(struct api_loop *a, struct ingest_op *op, const struct s
 void ingest_dry_run_put_single(const struct ingest_op *op, struct buf *out);
 /* Does the query ask for a dry run? 1, 0, or WH_ESYNTAX: who misspells it wants nothing stored. */
 int ingest_dry_run_asked(const struct http_request *r) WH_MUST_CHECK;
+
+/* ingest_dedupe.c. begin: what the request's records are known by; false: answered. reset and
+ * settle: what is reserved is committed or given back. count: before the loop's next turn. */
+bool ingest_dedupe_begin(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask);
+void ingest_dedupe_reset(struct ingest_op *op);
+void ingest_dedupe_settle(struct ingest_part *part, bool committed);
+void ingest_dedupe_count(struct api_loop *a, struct ingest_op *op);
+/* Before a record is checked: find its id. False: it lacks one that it must have, which
+ * ingest_dedupe_missing says when nothing else is wrong with it. */
+bool ingest_dedupe_identify(struct api_loop *a, struct ingest_op *op, const struct json_doc *doc);
+void ingest_dedupe_missing(struct ingest_op *op);
+/* Reserve the id at hand. 0; 1 the record is a duplicate; WH_EAGAIN its fate is open
+ * (ingest_dedupe_wait); -ENOMEM, also when the ids are at their limit (no_room). */
+int ingest_dedupe_reserve(struct api_loop *a, struct ingest_op *op) WH_MUST_CHECK;
+/* The record was added to the part with this result: so is its id, or it is given back. */
+int ingest_dedupe_keep(struct ingest_op *op, struct ingest_part *part, int rc) WH_MUST_CHECK;
+/* Give back what is reserved and wait for the fate of the id at hand. */
+enum ingest_wait {
+    INGEST_WAITING,     /* ingest_again is called */
+    INGEST_WAIT_OVER,   /* it is known already: collect again */
+    INGEST_WAIT_REFUSED /* waited long enough: answered */
+};
+enum ingest_wait ingest_dedupe_wait(struct api_loop *a, struct ingest_op *op);
+/* ingest.c: collect the request anew. */
+void ingest_again(struct api_loop *a, struct ingest_op *op);
 
 /* Refuse through the door, and count. */
 void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,

@@ -24,6 +24,9 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
     op->request = r;
     op->outstanding = 0;
     op->worst = 0;
+    op->duplicate = false;
+    op->dedupe.active = false;
+    op->dedupe.until_ns = 0;
     op->body_bytes = r->body.len;
     a->in_flight_bytes += op->body_bytes;
     return op;
@@ -31,6 +34,7 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
 
 void ingest_op_reset(struct ingest_op *op)
 {
+    ingest_dedupe_reset(op);
     while (op->parts != NULL) {
         struct ingest_part *part = op->parts;
         op->parts = part->next;
@@ -101,6 +105,7 @@ struct ingest_part *ingest_part_open(struct ingest_op *op)
         wal_batch_init(&part->batch);
     }
     part->op = op;
+    part->reserved = false;
     part->next = NULL;
     if (op->last_part != NULL)
         op->last_part->next = part;

@@ -14,9 +14,10 @@
 static struct ingest_part *part_for(struct ingest_op *op, size_t bytes)
 {
     struct ingest_part *part = op->last_part;
-    if (part == NULL || (part->batch.count > 0 &&
-                         part->batch.text.len + part->batch.items.len + bytes + RECORD_SLACK_BYTES >
-                             LIMIT_WAL_ENTRY_BYTES))
+    if (part == NULL ||
+        (part->batch.count > 0 && part->batch.text.len + part->batch.items.len +
+                                          part->batch.ids.len + bytes + RECORD_SLACK_BYTES >
+                                      LIMIT_WAL_ENTRY_BYTES))
         part = ingest_part_open(op);
     return part;
 }
@@ -74,6 +75,7 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     struct record_options options = {.ignore_unknown =
                                          op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE,
                                      .stamp_received = a->config->ingest.stamp_received};
+    bool has_what_it_must = !op->dedupe.active || ingest_dedupe_identify(a, op, doc);
     uint64_t received_ns = op->first_ns + op->records;
     size_t text_off = part->batch.text.len;
     int rc = record_check(a->checker, t, schema_catalog_timezone(a->catalog), &options, doc,
@@ -85,6 +87,8 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         return rc;
     if (op->result.rule == RECORD_UNKNOWN && judged)
         op->result.code = CODE_UNKNOWN_FIELD;
+    if (op->result.status == 0 && !has_what_it_must)
+        ingest_dedupe_missing(op);
     if (op->result.status != 0 || op->dry_run)
         part->batch.text.len = text_off;
     if (op->result.status != 0) {
@@ -97,6 +101,14 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         return 0;
     if (op->result.unknown_ignored > 0)
         metric_add(a->metrics.ingest_unknown_ignored, op->result.unknown_ignored);
+    bool with_id = op->dedupe.active && op->dedupe.has_id;
+    rc = with_id ? ingest_dedupe_reserve(a, op) : 0;
+    op->duplicate = rc == 1;
+    if (rc != 0) {
+        part->batch.text.len = text_off;
+        return rc == 1 ? 0 : rc;
+    }
     op->records++;
-    return wal_batch_add(&part->batch, received_ns, text_off);
+    rc = wal_batch_add(&part->batch, received_ns, text_off);
+    return with_id ? ingest_dedupe_keep(op, part, rc) : rc;
 }

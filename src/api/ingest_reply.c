@@ -35,6 +35,13 @@ void outcome_ok(struct ingest_outcomes *o)
         buf_put_slice(&o->entries, SLICE_LIT(",\"ok\":true}"));
 }
 
+void outcome_duplicate(struct ingest_outcomes *o)
+{
+    o->duplicates++;
+    if (entry_open(o))
+        buf_put_slice(&o->entries, SLICE_LIT(",\"duplicate\":true}"));
+}
+
 void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t code,
                      const char *rule)
 {

@@ -83,17 +83,29 @@ static void ask(struct api_loop *a, struct http_request *r, enum discovery_task_
     http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
 }
 
+/* Ids of earlier runs are read, or no table has any use for them. */
+static bool ids_known(struct api_loop *a)
+{
+    bool wanted = a->config->table_rest.dedupe.enabled;
+    for (uint32_t i = 0; i < a->config->table_count; i++)
+        wanted = wanted || a->config->tables[i].dedupe.enabled;
+    return !wanted || a->shared->dedupe == NULL || dedupe_ready(a->shared->dedupe);
+}
+
 static void answer_ready(struct api_loop *a, struct http_request *r, const struct ops_task *t)
 {
     const char *full = NULL;
     bool reached = t->task.outcome == CH_OK, room = commit_accepting(a->shared->log, &full);
-    char both[CAUSE_CAP + sizeof(t->task.error.text)];
-    if (reached && room) {
+    bool known = ids_known(a);
+    char both[CAUSE_CAP + sizeof(t->task.error.text)]; /* all causes */
+    if (reached && room && known) {
         http_reply_json_const(r, SLICE_LIT("{\"status\":\"ready\"}"));
         return;
     }
-    (void)snprintf(both, sizeof(both), "%s%s%s", reached ? "" : t->task.error.text,
-                   reached || room ? "" : "; ", room ? "" : full);
+    (void)snprintf(both, sizeof(both), "%s%s%s%s%s", reached ? "" : t->task.error.text,
+                   reached || room ? "" : "; ", room ? "" : full,
+                   (reached && room) || known ? "" : "; ",
+                   known ? "" : "the ids of earlier events are being read (dedupe)");
     reply_status(a, r, 503, "not ready", both);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start order: listeners bound (a taken port shows at once) → embedded engine → log recovered →
- * store → log thread → discovery → flusher → socket loops → READY. Stop order is the reverse; each
- * step stops its own threads before what they use goes away. */
+ * store → log thread → discovery → dedup index → flusher → socket loops → READY. Stop order is the
+ * reverse; each step stops its own threads before what they use goes away. */
 #include "daemon/daemon.h"
 
 #include "api/api.h"
@@ -11,6 +11,7 @@
 #include "daemon/loops.h"
 #include "daemon/notify.h"
 #include "daemon/supervise.h"
+#include "dedupe/dedupe.h"
 #include "flush/flush.h"
 #include "io/clock.h"
 
@@ -36,6 +37,7 @@
 #define FLUSH_STOP_MS_MIN      1000
 #define STATUS_EVERY_MS        5000
 #define ROOM_RESERVE_BYTES_MAX (256 * KIB)
+#define NS_PER_MS              UINT64_C(1000000)
 #define PATH_CAP               4096
 
 struct daemon {
@@ -51,10 +53,11 @@ struct daemon {
     struct store *store;
     struct commit_log *commit;
     struct discovery *discovery;
+    struct dedupe *dedupe;
     struct flush *flush;
     struct api_shared api;
     struct loops *loops;
-    char wal_path[PATH_CAP], store_path[PATH_CAP];
+    char wal_path[PATH_CAP], store_path[PATH_CAP], dedupe_path[PATH_CAP];
     char log_id[33]; /* hexadecimal */
     int signal_fd;
     int poison_fd; /* eventfd: the log has failed */
@@ -220,6 +223,7 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
     struct flush_options fo;
     flush_options_make(d, adopted, &fo);
     flush_reload(d->flush, &fo);
+    dedupe_reload(d->dedupe, adopted->dedupe.retention_ms * NS_PER_MS, adopted->dedupe.max_ids);
     discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
     wal_set_budget(d->wal, wal_budget(adopted), adopted->wal.min_free);
     log_configure(adopted->log_level, adopted->log_format);
@@ -358,6 +362,17 @@ static int start_rest(struct daemon *d, struct err *e)
     int rc = discovery_start(&d->discovery, d->store, &discovery, e);
     if (rc != 0)
         return rc;
+    struct dedupe_options dedupe = {.io = io_posix(),
+                                    .path = d->dedupe_path,
+                                    .wal = d->wal,
+                                    .commit = d->commit,
+                                    .store = d->store,
+                                    .retention_ns = c->dedupe.retention_ms * NS_PER_MS,
+                                    .max_ids = c->dedupe.max_ids};
+    (void)snprintf(d->dedupe_path, sizeof(d->dedupe_path), "%s/dedupe", c->data_dir);
+    rc = dedupe_start(&d->dedupe, &dedupe, e);
+    if (rc != 0)
+        return rc;
     struct flush_options flush;
     flush_options_make(d, c, &flush);
     rc = flush_start(&d->flush, &flush, e);
@@ -367,6 +382,7 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.wal = d->wal;
     d->api.store = d->store;
     d->api.discovery = d->discovery;
+    d->api.dedupe = d->dedupe;
     d->api.version = BUILD_VERSION;
     d->api.git_commit = BUILD_GIT_COMMIT;
     d->api.build_time = BUILD_TIME;
@@ -485,10 +501,13 @@ static void stop(struct daemon *d)
     }
     if (d->discovery != NULL)
         discovery_stop(d->discovery);
+    if (d->dedupe != NULL)
+        dedupe_stop(d->dedupe);
     if (d->commit != NULL)
         commit_stop(d->commit);
     if (d->loops != NULL)
         loops_free(d->loops);
+    dedupe_free(d->dedupe);
     if (d->wal != NULL)
         wal_close(d->wal);
     if (d->store != NULL)

@@ -76,10 +76,11 @@ void record_checker_free(struct record_checker *c)
 const char *record_rule_name(enum record_rule rule)
 {
     static const char *const names[RECORD_RULES_COUNT] = {
-        [RECORD_TAKEN] = "ok",    [RECORD_SIZE] = "size",
-        [RECORD_SHAPE] = "shape", [RECORD_UNKNOWN] = "unknown_column",
-        [RECORD_KIND] = "kind",   [RECORD_MISSING] = "missing_column",
-        [RECORD_NULL] = "null",   [RECORD_VALUE] = "value",
+        [RECORD_TAKEN] = "ok",        [RECORD_SIZE] = "size",
+        [RECORD_SHAPE] = "shape",     [RECORD_UNKNOWN] = "unknown_column",
+        [RECORD_KIND] = "kind",       [RECORD_MISSING] = "missing_column",
+        [RECORD_NULL] = "null",       [RECORD_VALUE] = "value",
+        [RECORD_NO_ID] = "dedupe_id",
     };
     return names[rule];
 }

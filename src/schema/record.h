@@ -28,6 +28,7 @@ enum record_rule {
     RECORD_MISSING, /* required column without a key */
     RECORD_NULL,    /* null for a required column */
     RECORD_VALUE,   /* ClickHouse would refuse a value (strict validation; not here) */
+    RECORD_NO_ID,   /* without the id that dedupe.require_id asks for (not here) */
     RECORD_RULES_COUNT
 };
 /* "value", "unknown_column", …: as dry runs name them. */
