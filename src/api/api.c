@@ -224,6 +224,8 @@ static void metrics_make(struct api_metrics *m)
         metric_new(METRIC_COUNTER, "wavehouse_ingest_records_total", "Records committed.", NULL);
     m->ingest_bytes = metric_new(METRIC_COUNTER, "wavehouse_ingest_bytes_total",
                                  "Body bytes of requests that reached the log.", NULL);
+    m->ingest_held = metric_new(METRIC_COUNTER, "wavehouse_ingest_held_total",
+                                "Records accepted that wait for a column.", NULL);
     m->ingest_unknown_ignored =
         metric_new(METRIC_COUNTER, "wavehouse_ingest_unknown_columns_ignored_total",
                    "Keys dropped under ingest.unknown_columns: ignore.", NULL);

@@ -12,6 +12,7 @@
 #include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
+#include "replay/replay.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -22,6 +23,9 @@ struct api_shared {
     struct store *store;
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
+    struct flush *flush;
+    struct replay *replay;
+    _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */
     const struct config *(*config)(void *ctx);

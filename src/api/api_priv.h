@@ -15,7 +15,8 @@ struct ingest_readers;
 struct ingest_dedupe_loop;
 
 struct api_metrics {
-    struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored;
+    struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored,
+        *ingest_held;
     struct metric *rejected_value, *rejected_json, *rejected_record, *rejected_request,
         *rejected_log;
     struct metric *in_flight_refused;

@@ -99,6 +99,7 @@ static void refuse_record(struct api_loop *a, struct ingest_op *op)
     struct ingest_refusal why = {.reason = INGEST_RECORD,
                                  .status = op->result.status,
                                  .code = op->result.code,
+                                 .retry_after_s = op->result.status == 503 ? 30 : 0,
                                  .rule = refused_by(op),
                                  .text = slice_str(op->result.message)};
     refuse(a, op->door, op->request, &why);

@@ -120,6 +120,7 @@ struct ingest_op {
     const struct ingest_door *door;
     struct http_request *request;
     struct ingest_part *parts, *last_part; /* used by this request, in order */
+    struct ingest_part *open[2];           /* being filled: for the table; to be held */
     struct ingest_part *spare_parts;       /* memory kept from earlier requests */
     struct ingest_outcomes outcomes;
     struct buf shown;            /* dry run: what would be stored of the record at hand */
@@ -143,8 +144,8 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
 void ingest_op_release(struct api_loop *a, struct ingest_op *op);
 /* Forget what was collected, keep the memory. */
 void ingest_op_reset(struct ingest_op *op);
-/* A further part behind the others; NULL: out of memory. */
-struct ingest_part *ingest_part_open(struct ingest_op *op);
+/* A further part behind the others, for records to be held or not; NULL: out of memory. */
+struct ingest_part *ingest_part_open(struct ingest_op *op, bool held);
 
 /* ingest_record.c. Check doc and add it to the open part. 0: op->result says whether it was taken;
  * -ENOMEM. */

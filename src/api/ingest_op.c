@@ -41,7 +41,7 @@ void ingest_op_reset(struct ingest_op *op)
         part->next = op->spare_parts;
         op->spare_parts = part;
     }
-    op->last_part = NULL;
+    op->last_part = op->open[0] = op->open[1] = NULL;
     outcomes_reset(&op->outcomes);
     op->records = 0;
 }
@@ -92,7 +92,7 @@ void ingest_free_all(struct api_loop *a)
     a->idle_ops = NULL;
 }
 
-struct ingest_part *ingest_part_open(struct ingest_op *op)
+struct ingest_part *ingest_part_open(struct ingest_op *op, bool held)
 {
     struct ingest_part *part = op->spare_parts;
     if (part != NULL) {
@@ -112,5 +112,8 @@ struct ingest_part *ingest_part_open(struct ingest_op *op)
     else
         op->parts = part;
     op->last_part = part;
+    op->open[held] = part;
+    if (held)
+        part->batch.flags = WAL_BATCH_HELD;
     return part;
 }

@@ -11,14 +11,14 @@
 #define RECORD_SLACK_BYTES 1024 /* what stamping and canonical timestamps may add */
 
 /* The part that a record of so many bytes goes to. */
-static struct ingest_part *part_for(struct ingest_op *op, size_t bytes)
+static struct ingest_part *part_for(struct ingest_op *op, size_t bytes, bool held)
 {
-    struct ingest_part *part = op->last_part;
+    struct ingest_part *part = op->open[held];
     if (part == NULL ||
         (part->batch.count > 0 && part->batch.text.len + part->batch.items.len +
                                           part->batch.ids.len + bytes + RECORD_SLACK_BYTES >
                                       LIMIT_WAL_ENTRY_BYTES))
-        part = ingest_part_open(op);
+        part = ingest_part_open(op, held);
     return part;
 }
 
@@ -57,6 +57,46 @@ static void count_refusal(struct api_loop *a, const struct ingest_op *op)
                1);
 }
 
+/* A dry run says which column is missing: that is what is asked. */
+static bool may_hold(const struct ingest_op *op)
+{
+    return op->settings->unknown_columns == CONFIG_UNKNOWN_HOLD && !op->dry_run;
+}
+
+static bool held_full(struct api_loop *a)
+{
+    uint64_t max = atomic_load_explicit(&a->shared->held_bytes_max, memory_order_relaxed);
+    return flush_held_bytes(a->shared->flush) >= max;
+}
+
+/* The record just written lacks a column: it moves to a part of its own, which *part is then. */
+static int hold_record(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
+                       struct ingest_part **part, size_t *text_off)
+{
+    struct buf *text = &(*part)->batch.text;
+    size_t len = text->len - *text_off;
+    discovery_nudge(a->shared->discovery);
+    if (held_full(a)) {
+        op->result.status = 503;
+        op->result.rule = RECORD_UNKNOWN;
+        op->result.unknown_column = true;
+        (void)snprintf(op->result.message, sizeof(op->result.message),
+                       "a column is missing in table \"%.*s\", and the records that wait for one "
+                       "have reached ingest.held_max_bytes",
+                       SLICE_ARG(t->name));
+        return 0;
+    }
+    struct ingest_part *held = part_for(op, len, true);
+    if (held == NULL)
+        return -ENOMEM;
+    size_t at = held->batch.text.len;
+    buf_put(&held->batch.text, text->ptr + *text_off, len);
+    text->len = *text_off;
+    *part = held;
+    *text_off = at;
+    return buf_ok(&held->batch.text) ? 0 : -ENOMEM;
+}
+
 int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
                       const struct json_doc *doc)
 {
@@ -69,11 +109,12 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
                        (unsigned long long)LIMIT_RECORD_BYTES);
         return 0;
     }
-    struct ingest_part *part = part_for(op, bytes);
+    struct ingest_part *part = part_for(op, bytes, false);
     if (part == NULL)
         return -ENOMEM;
     struct record_options options = {.ignore_unknown =
                                          op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE,
+                                     .hold_unknown = may_hold(op),
                                      .stamp_received = a->config->ingest.stamp_received};
     bool has_what_it_must = !op->dedupe.active || ingest_dedupe_identify(a, op, doc);
     uint64_t received_ns = op->first_ns + op->records;
@@ -81,7 +122,9 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     int rc = record_check(a->checker, t, schema_catalog_timezone(a->catalog), &options, doc,
                           received_ns, &part->batch.text, &op->result);
     bool judged = op->settings->validation_strict || op->dry_run;
-    if (rc == 0 && judged)
+    if (rc == 0 && op->result.unknown_held > 0)
+        rc = hold_record(a, op, t, &part, &text_off);
+    else if (rc == 0 && judged)
         rc = judge_values(a, op, t, doc, &part->batch.text, text_off);
     if (rc < 0)
         return rc;
@@ -101,6 +144,8 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         return 0;
     if (op->result.unknown_ignored > 0)
         metric_add(a->metrics.ingest_unknown_ignored, op->result.unknown_ignored);
+    if (op->result.unknown_held > 0)
+        metric_add(a->metrics.ingest_held, 1);
     bool with_id = op->dedupe.active && op->dedupe.has_id;
     rc = with_id ? ingest_dedupe_reserve(a, op) : 0;
     op->duplicate = rc == 1;

@@ -29,7 +29,8 @@ struct config_endpoint {
 
 enum config_unknown_columns {
     CONFIG_UNKNOWN_REJECT,
-    CONFIG_UNKNOWN_IGNORE
+    CONFIG_UNKNOWN_IGNORE,
+    CONFIG_UNKNOWN_HOLD
 };
 
 /* Rates of one table or role. */
@@ -99,6 +100,7 @@ struct config {
     struct {
         bool validation_strict; /* ingest.validation: strict */
         enum config_unknown_columns unknown_columns;
+        uint64_t held_max_bytes; /* 0: the default rule */
         bool stamp_received;
         bool content_type_strict;
         bool reject_trailing_data;

@@ -17,8 +17,9 @@
 
 static const char *const choices_scheme[] = {"http", NULL};
 static const char *const choices_compression[] = {"none", "lz4", NULL};
-const char *const config_choices_unknown[] = {"reject", "ignore", NULL};
-const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE};
+const char *const config_choices_unknown[] = {"reject", "ignore", "hold", NULL};
+const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE,
+                                     CONFIG_UNKNOWN_HOLD};
 const char *const config_choices_validation[] = {"shape", "strict", NULL};
 static const char *const choices_content_type[] = {"lenient", "strict", NULL};
 static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
@@ -209,6 +210,9 @@ const struct config_key config_key_table[] = {
     {KEY("ingest.unknown_columns", ingest.unknown_columns, CONFIG_CHOICE_ENUM, "reject", "reload",
          "What happens to a record with a key that its table has no column for."),
      CONFIG_CHOICES_UNKNOWN},
+    {KEY("ingest.held_max_bytes", ingest.held_max_bytes, CONFIG_SIZE, "a tenth of wal.max_bytes",
+         "reload", "Budget of the records that wait for a column."),
+     .initial = "0", RANGE(MIB, PIB), .zero_ok = true},
     {KEY("ingest.stamp_received_timestamp", ingest.stamp_received, CONFIG_FLAG, "true", "reload",
          "Fill a column received_timestamp with the instant of acceptance.")},
     {KEY("ingest.content_type", ingest.content_type_strict, CONFIG_CHOICE_FLAG, "lenient",

@@ -14,6 +14,7 @@
 #include "dedupe/dedupe.h"
 #include "flush/flush.h"
 #include "io/clock.h"
+#include "replay/replay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +56,7 @@ struct daemon {
     struct discovery *discovery;
     struct dedupe *dedupe;
     struct flush *flush;
+    struct replay *replay;
     struct api_shared api;
     struct loops *loops;
     char wal_path[PATH_CAP], store_path[PATH_CAP], dedupe_path[PATH_CAP];
@@ -161,6 +163,22 @@ static bool targets_differ(const struct config *a, const struct config *b)
            a->clickhouse.query_timeout_ms != b->clickhouse.query_timeout_ms;
 }
 
+static uint64_t held_budget(const struct daemon *d, const struct config *c)
+{
+    /* A quarter of the store's largest size at most, as dead letters take up to a half. */
+    uint64_t most = store_bytes_max(d->store) / 4;
+    uint64_t bytes = c->ingest.held_max_bytes != 0 ? c->ingest.held_max_bytes : wal_budget(c) / 10;
+    return bytes < most ? bytes : most;
+}
+
+static bool hold_unknown(void *ctx, struct slice table)
+{
+    const struct config *c = config_current(ctx);
+    bool hold = config_table_find(c, table)->unknown_columns == CONFIG_UNKNOWN_HOLD;
+    config_unref(c);
+    return hold;
+}
+
 static void flush_options_make(struct daemon *d, const struct config *c, struct flush_options *o)
 {
     *o = (struct flush_options){
@@ -181,6 +199,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .catalog = current_catalog,
         .request_refresh = request_refresh,
         .refreshes = refreshes,
+        .hold = hold_unknown,
         .ctx = d,
     };
 }
@@ -224,6 +243,7 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
     flush_options_make(d, adopted, &fo);
     flush_reload(d->flush, &fo);
     dedupe_reload(d->dedupe, adopted->dedupe.retention_ms * NS_PER_MS, adopted->dedupe.max_ids);
+    atomic_store(&d->api.held_bytes_max, held_budget(d, adopted));
     discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
     wal_set_budget(d->wal, wal_budget(adopted), adopted->wal.min_free);
     log_configure(adopted->log_level, adopted->log_format);
@@ -378,11 +398,24 @@ static int start_rest(struct daemon *d, struct err *e)
     rc = flush_start(&d->flush, &flush, e);
     if (rc != 0)
         return rc;
+    struct replay_options replay = {.wal = d->wal,
+                                    .commit = d->commit,
+                                    .store = d->store,
+                                    .flush = d->flush,
+                                    .stamp_received = c->ingest.stamp_received,
+                                    .catalog = current_catalog,
+                                    .ctx = d};
+    rc = replay_start(&d->replay, &replay, e);
+    if (rc != 0)
+        return rc;
     d->api.log = d->commit;
     d->api.wal = d->wal;
     d->api.store = d->store;
     d->api.discovery = d->discovery;
     d->api.dedupe = d->dedupe;
+    d->api.flush = d->flush;
+    d->api.replay = d->replay;
+    atomic_store(&d->api.held_bytes_max, held_budget(d, c));
     d->api.version = BUILD_VERSION;
     d->api.git_commit = BUILD_GIT_COMMIT;
     d->api.build_time = BUILD_TIME;
@@ -492,6 +525,7 @@ static void stop(struct daemon *d)
     uint64_t now = io_monotonic_ns(), left_ms = until > now ? (until - now) / 1000000 : 0;
     /* Slow clients may have used the time up: an insert under way still gets its moment. */
     left_ms = left_ms > FLUSH_STOP_MS_MIN ? left_ms : FLUSH_STOP_MS_MIN;
+    replay_stop(d->replay);
     if (d->flush != NULL && flush_stop(d->flush, left_ms) != 0) {
         /* A sender hangs in ClickHouse. Everything that it uses must stay; the process ends. */
         log_warn("daemon.stopped", "an insert did not end within server.shutdown_timeout; it is "

@@ -740,6 +740,8 @@ static void show_table(void *ctx, struct flush_table *t)
 static void publish_shelf(struct planner *p)
 {
     uint64_t index = flush_shelf_empty(&p->shelf) ? p->applied_index : p->stored.applied_index;
+    if (p->reset) /* letters of the log before still look like this one's */
+        index = 0;
     uint64_t want = atomic_load(&p->shelf_want);
     atomic_store(&p->held_bytes, p->held_stored + p->shelf.held_bytes);
     atomic_store(&p->shelf_index, index);

@@ -122,8 +122,8 @@ struct replay_task {
         bool ignore_unknown; /* drop keys that are no columns, instead of refusing the record */
         bool dry_run;        /* nothing changes: what would happen, letter by letter */
         uint64_t limit;      /* letters looked at; 0: all */
-        struct store_letter_id after; /* begin behind this one; all zero: at the oldest. Not with
-                                         ids */
+        struct store_letter_id after; /* begin behind this one; all zero: at the oldest. Only with
+                                         choice.table */
     } enter;
     struct {
         struct store_letter_id id;
@@ -146,16 +146,18 @@ struct replay_task {
 
     /* Filled before it comes back. result: 0; -errno or WH_E…, and error says why in a sentence for
      * the operator: WH_ENOTFOUND (no such letter, job or table; a part of the log that is gone),
-     * WH_ESYNTAX (the record is no JSON object), WH_EAGAIN (schema not known yet; no room in the
-     * log, or ClickHouse does not keep up, for REPLAY_STALL_MS: the figures say how far it got),
-     * WH_EFULL (a job into this table runs already, or too many), WH_ESTOPPED. */
+     * WH_ESYNTAX (the record is no JSON object; conditions that exclude one another), WH_EAGAIN
+     * (schema not known yet; no room in the log, or ClickHouse does not keep up, for
+     * REPLAY_STALL_MS: the figures say how far it got), WH_EFULL (a job into this table runs
+     * already, or too many), WH_ESTOPPED. */
     int result;
     char error[REPLAY_TEXT_CAP];
     uint64_t looked_at, entered, refused; /* ENTER. dry_run: entered = would enter */
     uint64_t missing;                     /* ENTER with ids: not there (any more) */
-    struct store_letter_id next; /* ENTER with limit: the last one looked at; all zero: none left */
-    uint64_t index;              /* log index of the (last) entry made; 0: none was needed */
-    uint64_t time_ns;            /* of that entry: wall clock */
+    struct store_letter_id
+        next;         /* ENTER of one table: the last one looked at; all zero: none left */
+    uint64_t index;   /* log index of the (last) entry made; 0: none was needed */
+    uint64_t time_ns; /* of that entry: wall clock */
     uint64_t purged_count, purged_bytes; /* PURGE: the receipt, as the store took it */
     struct replay_purged *purged;        /* by table; of the task, free with replay_task_fini */
     uint32_t purged_tables;

@@ -17,7 +17,8 @@
 #define ZONES_MAX     32 /* remembered names; tables of one server use a handful */
 #define KEY_SCRATCH   (LIMIT_NAME_BYTES * 6) /* a name in which every byte is a \u escape */
 #define MEMBERS_MIN   64
-#define NO_ORDINAL    UINT32_MAX /* member is dropped: a later one has the same key */
+#define NO_ORDINAL    UINT32_MAX       /* member is dropped: a later one has the same key */
+#define HELD_ORDINAL  (UINT32_MAX - 1) /* member has no column yet */
 
 struct member {
     uint32_t key;      /* number of the key's node; its value is the next one */
@@ -190,7 +191,7 @@ static void add_member(struct record_checker *c, const struct schema_column *col
 
 /* 0, 400 (unknown column), -ENOMEM. */
 static int find_columns(struct record_checker *c, const struct schema_table *t,
-                        const struct json_doc *doc, bool ignore_unknown,
+                        const struct json_doc *doc, const struct record_options *options,
                         struct record_result *result)
 {
     const struct json_node *nodes = doc->nodes;
@@ -209,7 +210,12 @@ static int find_columns(struct record_checker *c, const struct schema_table *t,
             add_member(c, col, k);
             continue;
         }
-        if (!ignore_unknown) {
+        if (options->hold_unknown) {
+            c->members[c->member_count++] = (struct member){.key = k, .ordinal = HELD_ORDINAL};
+            result->unknown_held++;
+            continue;
+        }
+        if (!options->ignore_unknown) {
             result->unknown_column = true;
             return refuse(result, RECORD_UNKNOWN, "unknown column ", key_text(c, doc, &nodes[k]),
                           " for table ", t->name);
@@ -344,7 +350,7 @@ static int judge_values(struct record_checker *c, const struct schema_table *t,
     buf_reset(&c->texts);
     for (uint32_t i = 0; i < c->member_count; i++) {
         struct member *m = &c->members[i];
-        if (m->ordinal == NO_ORDINAL)
+        if (m->ordinal >= HELD_ORDINAL)
             continue;
         const struct schema_column *col = &t->columns[m->ordinal];
         uint8_t kind = doc->nodes[m->key + 1].kind;
@@ -405,6 +411,11 @@ static bool is_nested(const struct json_doc *doc, const struct json_node *value)
     return false;
 }
 
+static bool has_line_break(struct slice s)
+{
+    return memchr(s.ptr, '\n', s.len) != NULL || memchr(s.ptr, '\r', s.len) != NULL;
+}
+
 /* An array or object that meets a String, as in [[1, 2]] for Array(String), is stored as the text
  * that was sent: its white space counts. A line break cannot stay, a record is one line. */
 static bool keeps_space(const struct schema_column *col, const struct json_doc *doc,
@@ -413,8 +424,16 @@ static bool keeps_space(const struct schema_column *col, const struct json_doc *
     if (value->kind < JSON_ARRAY || (value->flags & JSON_F_SPACED) == 0 || !is_nested(doc, value) ||
         !holds_text(col->peeled))
         return false;
-    struct slice raw = json_raw(doc, value);
-    return memchr(raw.ptr, '\n', raw.len) == NULL && memchr(raw.ptr, '\r', raw.len) == NULL;
+    return !has_line_break(json_raw(doc, value));
+}
+
+/* The value as it was sent. */
+static void put_raw(struct buf *out, const struct json_doc *doc, const struct json_node *value)
+{
+    if (value->kind == JSON_STRING)
+        json_put_minified(out, doc, value); /* with its quotes */
+    else
+        buf_put_slice(out, json_raw(doc, value));
 }
 
 static void put_member(const struct record_checker *c, const struct schema_table *t,
@@ -423,6 +442,14 @@ static void put_member(const struct record_checker *c, const struct schema_table
     const struct json_node *key = &doc->nodes[m->key];
     json_put_minified(out, doc, key);
     buf_put_u8(out, ':');
+    if (m->ordinal == HELD_ORDINAL) {
+        /* Whether its white space counts is seen when the column is there. */
+        if (has_line_break(json_raw(doc, key + 1)))
+            json_put_minified(out, doc, key + 1);
+        else
+            put_raw(out, doc, key + 1);
+        return;
+    }
     if (m->text_len == 0) {
         if (keeps_space(&t->columns[m->ordinal], doc, key + 1))
             buf_put_slice(out, json_raw(doc, key + 1));
@@ -484,12 +511,13 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     result->code = 0;
     result->message[0] = '\0';
     result->unknown_ignored = 0;
+    result->unknown_held = 0;
     result->unknown_column = false;
     const struct slice none = {NULL, 0};
     if (doc->nodes[0].kind != JSON_OBJECT)
         return refuse(result, RECORD_SHAPE, "record must be a JSON object", none, "", none);
     c->changed = false;
-    int rc = find_columns(c, t, doc, options->ignore_unknown, result);
+    int rc = find_columns(c, t, doc, options, result);
     if (rc != 0)
         return rc;
     const struct schema_column *null = NULL;

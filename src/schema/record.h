@@ -15,6 +15,8 @@
 
 struct record_options {
     bool ignore_unknown; /* ingest.unknown_columns: ignore */
+    bool hold_unknown;   /* ingest.unknown_columns: hold; a record is refused for its other faults
+                            only, and comes out with its unknown keys */
     bool stamp_received; /* ingest.stamp_received_timestamp */
 };
 
@@ -40,6 +42,7 @@ struct record_result {
     int32_t code;       /* ClickHouse's error number when it is known, else 0 */
     char message[2048]; /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
     uint32_t unknown_ignored; /* keys dropped */
+    uint32_t unknown_held;    /* keys that wait for a column (hold_unknown); 0: it fits */
     bool unknown_column;      /* why it was refused: perhaps the schema is out of date */
 };
 

@@ -285,6 +285,37 @@ int store_flush_load(struct store *s, struct slice log_id, struct store_flush_st
     return rc == 0 ? 0 : store_err(e, rc, "positions");
 }
 
+int store_position(struct store *s, struct slice table, uint64_t *index, struct err *e)
+{
+    CHECK_MAGIC(s, STORE_MAGIC);
+    char key[STORE_KEY_CAP];
+    MDB_txn *txn;
+    *index = 0;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return store_err(e, rc, "position");
+    MDB_val k = store_table_key(table, key), v;
+    rc = mdb_get(txn, s->positions, &k, &v);
+    if (rc == 0 && v.mv_size >= 8)
+        *index = le64_get(v.mv_data);
+    mdb_txn_abort(txn);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : store_err(e, rc, "position");
+}
+
+int store_epoch(struct store *s, uint32_t *epoch, struct err *e)
+{
+    CHECK_MAGIC(s, STORE_MAGIC);
+    struct store_meta m;
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return store_err(e, rc, "epoch");
+    rc = meta_get(s, txn, &m);
+    *epoch = m.epoch;
+    mdb_txn_abort(txn);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : store_err(e, rc, "epoch");
+}
+
 /* ---- write transaction ---- */
 
 void store_txn_fail(struct store_txn *t, int rc, const char *what)

@@ -112,6 +112,12 @@ int store_flush_load(struct store *s, struct slice log_id, struct store_flush_st
                      void (*position)(void *ctx, struct slice table, uint64_t index), void *ctx,
                      struct err *e) WH_MUST_CHECK;
 
+/* How far a table is flushed, as of the last commit; 0: nothing of it is stored. Any thread. */
+int store_position(struct store *s, struct slice table, uint64_t *index,
+                   struct err *e) WH_MUST_CHECK;
+/* Of the log whose letters are put now; 0 before the first. Any thread. */
+int store_epoch(struct store *s, uint32_t *epoch, struct err *e) WH_MUST_CHECK;
+
 /* One write transaction, used by the thread that began it. The first failure is kept and comes out
  * of store_txn_commit; calls after it do nothing. */
 int store_txn_begin(struct store *s, struct store_txn **out, struct err *e) WH_MUST_CHECK;
