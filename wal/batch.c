@@ -125,6 +125,12 @@ void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift)
     }
 }
 
+uint64_t wal_batch_first_ns(const struct wal_batch_builder *b)
+{
+    must(b->count > 0);
+    return le64_get(b->items.ptr + I_RECEIVED);
+}
+
 int wal_batch_finish(struct wal_batch_builder *b, struct slice table, struct slice sender)
 {
     static const char zeros[8];

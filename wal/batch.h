@@ -57,6 +57,8 @@ int wal_batch_add(struct wal_batch_builder *b, uint64_t received_ns, size_t text
 int wal_batch_id(struct wal_batch_builder *b, const uint8_t id[WAL_BATCH_ID_BYTES]) WH_MUST_CHECK;
 /* Set the origin section, before wal_batch_finish. */
 void wal_batch_origin(struct wal_batch_builder *b, struct slice bytes);
+/* The first record's received_ns; there is one. */
+uint64_t wal_batch_first_ns(const struct wal_batch_builder *b);
 /* Add shift to every received_ns. */
 void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift);
 /* Make the head. 0, -ENOMEM, or WH_ELIMIT when the payload is over LIMIT_WAL_PAYLOAD_BYTES. */

@@ -11,6 +11,7 @@
 
 #define API_MAGIC       0x4150494cu
 #define SHRINK_EVERY_MS 5000
+#define ACK_EVERY_MS    200 /* how exact X-Ack-Timeout is */
 #define BODY_MAX_OTHER  LIMIT_OPS_BODY_BYTES
 #define TEXT_KEEP_BYTES (64 * KIB)
 #define SENDER_MAX      1024
@@ -33,6 +34,7 @@ static const struct route routes[] = {
     {"/ready", HTTP_GET, ops_readyz, NULL},
     {"/v1/health", HTTP_GET, ops_v1_health, NULL},
     {"/version", HTTP_GET, ops_version, NULL},
+    {"/v1/offset", HTTP_GET, ops_offset, NULL},
     {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
@@ -234,6 +236,13 @@ static void metrics_make(struct api_metrics *m)
     m->rejected_record = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"record\"");
     m->rejected_request = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"request\"");
     m->rejected_log = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"log\"");
+    static const char acks[] = "wavehouse_ingest_ack_total";
+    static const char acks_help[] = "Answers to X-Ack: clickhouse, by what they say.";
+    m->ack_clickhouse = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"clickhouse\"");
+    m->ack_committed = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"committed\"");
+    m->ack_refused = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"ack\"");
+    m->ack_waiting = metric_new(METRIC_GAUGE, "wavehouse_ingest_ack_waiting",
+                                "Requests that wait for their records to be in ClickHouse.", NULL);
     m->in_flight_refused =
         metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"in_flight\"");
 }
@@ -247,7 +256,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->magic = API_MAGIC;
     a->shared = shared;
     a->loop = loop;
-    a->committed.fd = a->discovered.fd = -1;
+    a->committed.fd = a->discovered.fd = a->watched.fd = a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
@@ -264,6 +273,16 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         rc = queue_init(&a->committed, SIZE_MAX);
     if (rc == 0)
         rc = queue_init(&a->discovered, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&a->watched, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&a->offsets, SIZE_MAX);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->watched, ingest_on_watched, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->offsets, ops_on_offsets, a);
+    if (rc == 0)
+        rc = loop_every(loop, ACK_EVERY_MS, ingest_ack_timer, a);
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->committed, ingest_on_committed, a);
     if (rc == 0)
@@ -292,6 +311,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
 void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg)
 {
     CHECK_MAGIC(a, API_MAGIC);
+    ingest_ack_drain(a);
     http_server_drain(a->server, on_drained, arg);
 }
 
@@ -308,6 +328,10 @@ void api_loop_free(struct api_loop *a)
         ingest_on_committed(a);
     if (a->discovered.fd >= 0)
         ops_on_discovered(a);
+    if (a->watched.fd >= 0)
+        ingest_on_watched(a);
+    if (a->offsets.fd >= 0)
+        ops_on_offsets(a);
     ingest_dedupe_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
@@ -325,6 +349,10 @@ void api_loop_free(struct api_loop *a)
         queue_fini(&a->committed);
     if (a->discovered.fd >= 0)
         queue_fini(&a->discovered);
+    if (a->watched.fd >= 0)
+        queue_fini(&a->watched);
+    if (a->offsets.fd >= 0)
+        queue_fini(&a->offsets);
     a->magic = 0;
     free(a);
 }

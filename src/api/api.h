@@ -21,9 +21,9 @@ struct api_shared {
     struct commit_log *log;
     struct wal *wal;
     struct store *store;
+    struct flush *flush;
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
-    struct flush *flush;
     struct replay *replay;
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */

@@ -20,6 +20,7 @@ struct api_metrics {
     struct metric *rejected_value, *rejected_json, *rejected_record, *rejected_request,
         *rejected_log;
     struct metric *in_flight_refused;
+    struct metric *ack_waiting, *ack_clickhouse, *ack_committed, *ack_refused;
 };
 
 struct api_loop {
@@ -27,8 +28,13 @@ struct api_loop {
     struct api_shared *shared;
     struct loop *loop;
     struct http_server *server;
-    struct queue committed;  /* proposals coming back from the log */
-    struct queue discovered; /* discovery_tasks coming back */
+    struct queue committed;      /* proposals coming back from the log */
+    struct queue discovered;     /* discovery_tasks coming back */
+    struct queue watched;        /* watches coming back from the flusher */
+    struct queue offsets;        /* offset_tasks coming back from the flusher */
+    struct ingest_op *ack_first; /* requests that wait for their watches */
+    uint64_t ack_bytes;          /* of their bodies */
+    bool ack_draining;
     const struct config *config;
     uint64_t config_version;
     struct http_options http_options;
@@ -71,6 +77,11 @@ void ingest_free_all(struct api_loop *a);
 int ingest_dedupe_loop_new(struct api_loop *a);
 void ingest_dedupe_loop_free(struct api_loop *a);
 
+/* ingest_ack.c: a watch is back; time passes; the daemon stops. */
+void ingest_on_watched(void *api_loop);
+void ingest_ack_timer(void *api_loop);
+void ingest_ack_drain(struct api_loop *a);
+
 /* Batch answers (http-api §7.7). */
 struct ingest_outcomes {
     struct buf entries; /* "{…},{…}" */
@@ -110,6 +121,8 @@ void ops_version(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);
+void ops_offset(struct api_loop *a, struct http_request *r);
+void ops_on_offsets(void *api_loop);
 void ops_on_discovered(void *api_loop);
 
 /* Dead letters and held rows: ops_dlq.c, ops_replay.c. */

@@ -164,17 +164,31 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
 
 static void reply(struct api_loop *a, struct ingest_op *op)
 {
-    if (op->single && !op->dry_run) {
-        http_reply_json_const(op->request, op->duplicate ? SLICE_LIT("{\"duplicate\":true}")
-                                                         : SLICE_LIT("{\"ok\":true}"));
+    static const char *const levels[] = {
+        [INGEST_ACK_CLICKHOUSE] = "clickhouse", [INGEST_ACK_COMMITTED] = "committed"};
+    struct slice word =
+        op->duplicate ? SLICE_LIT("{\"duplicate\":true}") : SLICE_LIT("{\"ok\":true}");
+    if (op->single && !op->dry_run && op->ack == INGEST_ACK_NONE) {
+        ingest_reply(op, word, true);
         return;
     }
     buf_reset(&a->text);
-    if (op->single)
-        ingest_dry_run_put_single(op, &a->text);
-    else
+    if (op->single) {
+        if (op->dry_run)
+            ingest_dry_run_put_single(op, &a->text);
+        else
+            buf_put_slice(&a->text, word);
+    } else {
         outcomes_write(&op->outcomes, &a->text);
-    api_reply_text(a, op->request, 200);
+    }
+    if (op->ack != INGEST_ACK_NONE && buf_ok(&a->text)) {
+        a->text.len--; /* a further member */
+        buf_printf(&a->text, ",\"ack\":\"%s\"}", levels[op->ack]);
+    }
+    if (buf_ok(&a->text))
+        ingest_reply(op, buf_slice(&a->text), false);
+    else
+        http_reply_error(op->request, 500, SLICE_LIT("internal server error"), 0);
 }
 
 static void refuse(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why)
@@ -186,6 +200,9 @@ static void refuse(struct api_loop *a, struct http_request *r, const struct inge
     buf_reset(&a->refusal);
     buf_put_str(&a->refusal, "{\"error\":");
     buf_put_json_string(&a->refusal, why->text);
+    if (why->dead_letter)
+        buf_put_str(&a->refusal,
+                    ",\"code\":\"clickhouse.rejected\",\"retryable\":false,\"dead_letter\":true");
     if (why->code != 0)
         buf_printf(&a->refusal, ",\"exception_code\":%" PRId32, why->code);
     if (why->rule != NULL)

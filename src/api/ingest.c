@@ -43,8 +43,8 @@ static struct metric *refusal_metric(const struct api_metrics *m, enum ingest_re
     }
 }
 
-static void refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
-                   const struct ingest_refusal *why)
+void ingest_refuse_why(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                       const struct ingest_refusal *why)
 {
     struct metric *m = refusal_metric(&a->metrics, why->reason);
     if (m != NULL)
@@ -59,7 +59,7 @@ void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct ht
                                  .status = status,
                                  .text = text,
                                  .retry_after_s = retry_after_s};
-    refuse(a, door, r, &why);
+    ingest_refuse_why(a, door, r, &why);
 }
 
 static void refuse_busy(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
@@ -73,7 +73,7 @@ int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct ht
                    struct http_admit *admit)
 {
     const char *cause;
-    if (door->on_head(a, r) != 0)
+    if (door->on_head(a, r) != 0 || !ingest_ack_head(a, door, r))
         return 1;
     if (a->in_flight_bytes > IN_FLIGHT_BYTES_MAX) {
         refuse_busy(a, door, r);
@@ -102,7 +102,7 @@ static void refuse_record(struct api_loop *a, struct ingest_op *op)
                                  .retry_after_s = op->result.status == 503 ? 30 : 0,
                                  .rule = refused_by(op),
                                  .text = slice_str(op->result.message)};
-    refuse(a, op->door, op->request, &why);
+    ingest_refuse_why(a, op->door, op->request, &why);
 }
 
 enum collected {
@@ -184,6 +184,8 @@ static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
             outcome_duplicate(&op->outcomes);
         else
             outcome_ok(&op->outcomes);
+        if (op->ack != INGEST_ACK_NONE && op->result.status == 0 && !op->duplicate)
+            ingest_ack_placed(op);
     }
     if (op->outcomes.total == 0 && ask->empty != NULL) {
         ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 400, slice_str(ask->empty), 0);
@@ -210,7 +212,41 @@ static enum collected collect(struct api_loop *a, struct ingest_op *op,
 
 /* --- to the log and back ------------------------------------------------------------------- */
 
-static void op_answer(struct api_loop *a, struct ingest_op *op)
+void ingest_reply(struct ingest_op *op, struct slice body, bool is_const)
+{
+    char text[64];
+    struct slice extra = {text, 0};
+    if (op->offset > 0) {
+        static const char name[] = "X-WaveHouse-Offset: ";
+        char digits[20];
+        size_t at = sizeof(digits);
+        for (uint64_t n = op->offset; n > 0; n /= 10)
+            digits[--at] = (char)('0' + n % 10);
+        memcpy(text, name, sizeof(name) - 1);
+        extra.len = sizeof(name) - 1;
+        memcpy(text + extra.len, digits + at, sizeof(digits) - at);
+        extra.len += sizeof(digits) - at;
+        memcpy(text + extra.len, "\r\n", 2);
+        extra.len += 2;
+    }
+    struct http_reply reply = {.status = op->ack == INGEST_ACK_COMMITTED ? 202 : 200,
+                               .content_type = "application/json",
+                               .extra = extra,
+                               .body = body};
+    if (is_const)
+        http_reply_json_extra(op->request, extra, body);
+    else
+        http_reply(op->request, &reply);
+}
+
+static void offset_find(struct ingest_op *op)
+{
+    for (const struct ingest_part *part = op->parts; part != NULL; part = part->next)
+        if (part->batch.count > 0)
+            op->offset = part->proposal.index;
+}
+
+void ingest_answer(struct api_loop *a, struct ingest_op *op)
 {
     struct http_request *r = op->request;
     if (op->worst == WH_ELIMIT) {
@@ -224,8 +260,10 @@ static void op_answer(struct api_loop *a, struct ingest_op *op)
             metric_add(a->metrics.ingest_records, (int64_t)op->records);
             metric_add(a->metrics.ingest_bytes, (int64_t)op->body_bytes);
             metric_observe(a->metrics.ingest_seconds, io_monotonic_ns() - r->received_ns);
+            offset_find(op);
         }
-        op->door->reply(a, op);
+        if (op->ack == INGEST_ACK_NONE || ingest_ack_settle(a, op))
+            op->door->reply(a, op);
     }
     ingest_op_release(a, op);
 }
@@ -270,11 +308,15 @@ static void parts_propose(struct api_loop *a, struct ingest_op *op, struct slice
     for (struct ingest_part *part = op->parts; part != NULL && op->worst == 0; part = part->next) {
         if (part->batch.count == 0)
             continue;
-        int rc = part_propose(a, part, table);
+        int rc = op->ack != INGEST_ACK_NONE ? ingest_ack_watch(a, part) : 0;
         if (rc == 0)
+            rc = part_propose(a, part, table);
+        if (rc == 0) {
             op->outstanding++;
-        else
+        } else {
             op->worst = rc;
+            ingest_ack_forget(a, part);
+        }
     }
 }
 
@@ -309,6 +351,13 @@ static enum collected submit(struct api_loop *a, struct ingest_op *op, const str
     return how;
 }
 
+/* Every part is committed, or refused. */
+static void op_decided(struct api_loop *a, struct ingest_op *op)
+{
+    if (op->ack == INGEST_ACK_NONE || !ingest_ack_wait(a, op))
+        ingest_answer(a, op);
+}
+
 /* From the body to the log. */
 static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
 {
@@ -330,7 +379,7 @@ static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_as
     }
     ingest_dedupe_count(a, op);
     if (op->outstanding == 0)
-        op_answer(a, op);
+        op_decided(a, op);
 }
 
 void ingest_again(struct api_loop *a, struct ingest_op *op)
@@ -360,6 +409,8 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
         return;
     }
     op->settings = config_table_find(a->config, ask.table->name);
+    if (!ask.dry_run)
+        ingest_ack_begin(a, op);
     if (ingest_dedupe_begin(a, op, &ask))
         run(a, op, &ask);
     else
@@ -378,7 +429,9 @@ void ingest_on_committed(void *api_loop)
         ingest_dedupe_settle(part, p->result == 0);
         if (p->result != 0 && op->worst == 0)
             op->worst = p->result;
+        if (p->result != 0)
+            ingest_ack_forget(a, part);
         if (--op->outstanding == 0)
-            op_answer(a, op);
+            op_decided(a, op);
     }
 }

@@ -16,6 +16,7 @@
 #include "api/api_priv.h"
 #include "dedupe/dedupe.h"
 #include "dedupe/set.h"
+#include "flush/flush.h"
 
 /* Why a request is refused as a whole: nothing of it is stored, unless the log ended it halfway
  * (INGEST_LOG). A door turns it into its own words. */
@@ -35,6 +36,7 @@ struct ingest_refusal {
     int32_t code;      /* ClickHouse's error number; 0: none */
     const char *rule;  /* of a dry run's only record: which check refused it; else NULL */
     int retry_after_s; /* > 0: the same request may do better then */
+    bool dead_letter;  /* the record is stored as a dead letter: not to be sent again */
     struct slice text; /* valid during the call */
 };
 
@@ -94,6 +96,17 @@ struct ingest_part {
     struct proposal proposal;
     struct wal_batch_builder batch;
     bool reserved; /* batch.ids are, and must be settled */
+    /* X-Ack: clickhouse */
+    struct flush_watch watch;
+    bool watched;           /* the watch is out */
+    struct buf ack_numbers; /* u32 for each record: its number among those of the request */
+};
+
+enum ingest_ack {
+    INGEST_ACK_NONE,       /* not asked for: committed is enough */
+    INGEST_ACK_CLICKHOUSE, /* asked for; when the answer is made: every record is in ClickHouse, or
+                              its verdict is in the outcomes */
+    INGEST_ACK_COMMITTED   /* asked for, but time is up: the records are committed */
 };
 
 /* By what a request's records are known again (ingest_dedupe.c). */
@@ -136,6 +149,14 @@ struct ingest_op {
     uint64_t first_ns; /* acceptance instant of the first */
     uint64_t body_bytes;
     uint64_t idle_since_ns;
+    uint64_t offset; /* log index of the last part, when committed; 0: nothing was logged */
+    /* ingest_ack.c */
+    enum ingest_ack ack;
+    uint32_t watching; /* parts whose watches are out */
+    uint64_t ack_until_ns;
+    bool ack_waits; /* in the loop's list: */
+    struct ingest_op *ack_next, *ack_prev;
+    struct buf ack_places; /* u32 for each record: where its entry of the outcomes ends */
 };
 
 /* ingest_op.c. NULL: out of memory. */
@@ -192,6 +213,29 @@ void ingest_again(struct api_loop *a, struct ingest_op *op);
 /* Refuse through the door, and count. */
 void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
                    enum ingest_reason reason, int status, struct slice text, int retry_after_s);
+
+void ingest_refuse_why(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                       const struct ingest_refusal *why);
+
+/* ingest_ack.c. Is the level known, and is there room to wait? False: answered. */
+bool ingest_ack_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r);
+void ingest_ack_begin(struct api_loop *a, struct ingest_op *op);
+/* While the body is read, where op->ack is set: a record went into part; its outcome is written. */
+void ingest_ack_reset(struct ingest_op *op);
+int ingest_ack_record(struct ingest_op *op, struct ingest_part *part) WH_MUST_CHECK;
+void ingest_ack_placed(struct ingest_op *op);
+/* Around the proposal of a part. */
+int ingest_ack_watch(struct api_loop *a, struct ingest_part *part) WH_MUST_CHECK;
+void ingest_ack_forget(struct api_loop *a, struct ingest_part *part);
+/* Every part is decided. True: ingest_answer comes later. */
+bool ingest_ack_wait(struct api_loop *a, struct ingest_op *op);
+/* Put the verdicts into the outcomes. False: answered with the only record's. */
+bool ingest_ack_settle(struct api_loop *a, struct ingest_op *op);
+/* ingest.c: everything is known. */
+void ingest_answer(struct api_loop *a, struct ingest_op *op);
+/* Answer with JSON and the log position: 200, or 202 when time was up. is_const: body is constant
+ * text, and the answer a 200. */
+void ingest_reply(struct ingest_op *op, struct slice body, bool is_const);
 
 /* ingest.c, called by api.c. */
 int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,

@@ -19,6 +19,7 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
             return NULL;
         buf_init(&op->outcomes.entries, SIZE_MAX);
         buf_init(&op->shown, SIZE_MAX);
+        buf_init(&op->ack_places, SIZE_MAX);
     }
     op->door = door;
     op->request = r;
@@ -27,6 +28,8 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
     op->duplicate = false;
     op->dedupe.active = false;
     op->dedupe.until_ns = 0;
+    op->offset = 0;
+    op->ack = INGEST_ACK_NONE;
     op->body_bytes = r->body.len;
     a->in_flight_bytes += op->body_bytes;
     return op;
@@ -42,6 +45,7 @@ void ingest_op_reset(struct ingest_op *op)
         op->spare_parts = part;
     }
     op->last_part = op->open[0] = op->open[1] = NULL;
+    ingest_ack_reset(op);
     outcomes_reset(&op->outcomes);
     op->records = 0;
 }
@@ -65,10 +69,13 @@ static void ops_free(struct ingest_op *op)
             struct ingest_part *part = op->spare_parts;
             op->spare_parts = part->next;
             wal_batch_fini(&part->batch);
+            buf_fini(&part->watch.dead);
+            buf_fini(&part->ack_numbers);
             free(part);
         }
         buf_fini(&op->outcomes.entries);
         buf_fini(&op->shown);
+        buf_fini(&op->ack_places);
         free(op);
         op = next;
     }
@@ -98,11 +105,16 @@ struct ingest_part *ingest_part_open(struct ingest_op *op, bool held)
     if (part != NULL) {
         op->spare_parts = part->next;
         wal_batch_reset(&part->batch);
+        buf_reset(&part->ack_numbers);
+        part->watch.dead_count = 0;
+        part->watched = false;
     } else {
         part = calloc(1, sizeof(*part));
         if (part == NULL)
             return NULL;
         wal_batch_init(&part->batch);
+        buf_init(&part->watch.dead, SIZE_MAX);
+        buf_init(&part->ack_numbers, SIZE_MAX);
     }
     part->op = op;
     part->reserved = false;

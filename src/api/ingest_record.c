@@ -154,6 +154,8 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         return rc == 1 ? 0 : rc;
     }
     op->records++;
-    rc = wal_batch_add(&part->batch, received_ns, text_off);
+    rc = op->ack != INGEST_ACK_NONE ? ingest_ack_record(op, part) : 0;
+    if (rc == 0)
+        rc = wal_batch_add(&part->batch, received_ns, text_off);
     return with_id ? ingest_dedupe_keep(op, part, rc) : rc;
 }

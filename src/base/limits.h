@@ -72,4 +72,8 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
+/* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
+ * holds a request open: more than half of the connections that a daemon serves by default. */
+#define LIMIT_FLUSH_WATCHES 12000
+
 #endif

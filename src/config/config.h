@@ -101,6 +101,7 @@ struct config {
         bool validation_strict; /* ingest.validation: strict */
         enum config_unknown_columns unknown_columns;
         uint64_t held_max_bytes; /* 0: the default rule */
+        uint64_t ack_timeout_ms; /* ingest.ack_timeout */
         bool stamp_received;
         bool content_type_strict;
         bool reject_trailing_data;

@@ -411,9 +411,9 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.log = d->commit;
     d->api.wal = d->wal;
     d->api.store = d->store;
+    d->api.flush = d->flush;
     d->api.discovery = d->discovery;
     d->api.dedupe = d->dedupe;
-    d->api.flush = d->flush;
     d->api.replay = d->replay;
     atomic_store(&d->api.held_bytes_max, held_budget(d, c));
     d->api.version = BUILD_VERSION;

@@ -107,6 +107,7 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
     p->dlq_dropped = metric_new(METRIC_COUNTER, "wavehouse_dlq_dropped_total",
                                 "Dead letters dropped to stay within dlq.max_bytes", NULL);
     flush_shelf_init(&p->shelf);
+    flush_watches_init(&p->watches);
     (void)pthread_mutex_init(&p->lock, NULL);
     if (io_random(&p->random, sizeof(p->random)) != 0 || p->random == 0)
         p->random = 0x9e3779b97f4a7c15u;
@@ -128,6 +129,7 @@ static void planner_fini(struct planner *p)
         flush_sender_stop(p->senders[i]);
     if (p->cursor != NULL)
         wal_cursor_close(p->cursor);
+    flush_watches_fini(&p->watches);
     flush_ledger_free(p->ledger);
     ch_target_unref(p->options.clickhouse);
     if (p->reload)
@@ -291,4 +293,17 @@ int flush_receipt_take(struct flush *f, uint64_t index, uint64_t *records, uint6
     }
     (void)pthread_mutex_unlock(&f->planner.lock);
     return rc;
+}
+
+struct flush_watches *flush_watches_of(struct flush *f)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    return &f->planner.watches;
+}
+
+void flush_offsets_ask(struct flush *f, struct flush_offsets *q)
+{
+    CHECK_MAGIC(f, FLUSH_MAGIC);
+    q->msg.kind = FLUSH_MSG_OFFSETS;
+    queue_push(&f->planner.queue, &q->msg.link);
 }

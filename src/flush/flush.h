@@ -17,6 +17,7 @@
 #include "base/queue.h"
 #include "clickhouse/target.h"
 #include "cluster/commit.h"
+#include "flush/watch.h"
 #include "schema/schema.h"
 #include "store/store.h"
 #include "wal/wal.h"
@@ -25,6 +26,17 @@
 #define FLUSH_SENDERS_MAX 4
 
 struct flush;
+
+/* First member of everything that travels through a flush queue. */
+enum flush_msg_kind {
+    FLUSH_MSG_JOB,      /* struct flush_job, either way */
+    FLUSH_MSG_PROPOSAL, /* struct flush_proposal, from the log thread */
+    FLUSH_MSG_OFFSETS   /* struct flush_offsets, a question */
+};
+struct flush_msg {
+    struct queue_link link;
+    enum flush_msg_kind kind;
+};
 
 struct flush_options {
     struct wal *wal;
@@ -110,5 +122,23 @@ struct flush_stats {
     bool stalled;           /* the planner met a damaged entry and stands still */
 };
 void flush_stats_get(struct flush *f, struct flush_stats *out);
+
+/* Who waits for entries (flush/watch.h). The loops that add watches must have ended before
+ * flush_stop; watches that are still there then go back as FLUSH_WATCH_STOPPED. */
+struct flush_watches *flush_watches_of(struct flush *f);
+
+/* How far a table has come. The question lies in the planner's queue and comes back through done,
+ * also when the flusher stops; table stays the asker's until then. */
+struct flush_offsets {
+    struct flush_msg msg; /* first */
+    struct queue *done;
+    struct slice table; /* len 0: all tables together */
+    /* when it is back: */
+    uint64_t flushed; /* every record of the table at or below this log index is in ClickHouse or
+                         a dead letter; never falls */
+    uint64_t pending_rows;
+    uint64_t oldest_ns; /* wall clock of the oldest pending record's entry; 0: none */
+};
+void flush_offsets_ask(struct flush *f, struct flush_offsets *q);
 
 #endif

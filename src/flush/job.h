@@ -11,16 +11,6 @@
 
 #include <pthread.h>
 
-/* First member of everything that travels through a flush queue. */
-enum flush_msg_kind {
-    FLUSH_MSG_JOB,     /* struct flush_job, either way */
-    FLUSH_MSG_PROPOSAL /* struct flush_proposal, from the log thread */
-};
-struct flush_msg {
-    struct queue_link link;
-    enum flush_msg_kind kind;
-};
-
 /* A proposal whose answer comes through `to` as a message. */
 struct flush_proposal {
     struct flush_msg msg;

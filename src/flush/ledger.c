@@ -103,6 +103,10 @@ static uint64_t idle_due(const struct flush_ledger *l, const struct flush_table 
         uint64_t eager = t->cut_ns == 0 ? 0 : t->cut_ns + r->spacing_ns;
         due = eager < due ? eager : due;
     }
+    if (t->wanted) {
+        uint64_t soon = t->cut_ns == 0 ? 0 : t->cut_ns + r->wanted_ns;
+        due = soon < due ? soon : due;
+    }
     return due > t->hold_ns ? due : t->hold_ns;
 }
 
@@ -224,6 +228,12 @@ static struct flush_table *table_find(struct flush_ledger *l, struct slice name,
         if (t->hash == hash && slice_eq(flush_table_name(t), name))
             return t;
     return NULL;
+}
+
+struct flush_table *flush_ledger_find(struct flush_ledger *l, struct slice name)
+{
+    CHECK_MAGIC(l, LEDGER_MAGIC);
+    return table_find(l, name, crc32c(0, name.ptr, name.len));
 }
 
 struct flush_table *flush_ledger_table(struct flush_ledger *l, struct slice name)
@@ -543,6 +553,13 @@ struct flush_table *flush_ledger_due(struct flush_ledger *l, uint64_t now_ns, ui
     return *next_ns <= now_ns ? l->heap[0] : NULL;
 }
 
+void flush_ledger_want(struct flush_ledger *l, struct flush_table *t)
+{
+    t->wanted = true;
+    if (t->phase == FLUSH_IDLE)
+        reschedule(l, t);
+}
+
 void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t now_ns,
                       struct flush_plan *plan)
 {
@@ -563,6 +580,7 @@ void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t no
     plan->bytes = bytes;
     t->sealed = last;
     t->cut_ns = now_ns;
+    t->wanted = false;
     t->phase = FLUSH_PROPOSED;
     reschedule(l, t);
 }
@@ -623,14 +641,17 @@ uint64_t flush_backoff_ns(uint64_t min_ms, uint64_t max_ms, uint32_t attempts, u
 
 /* ---- sums ---- */
 
+uint64_t flush_table_first(const struct flush_table *t)
+{
+    return t->open != NULL ? t->open->first : t->run_count > 0 ? run_at(t, 0)->first : UINT64_MAX;
+}
+
 uint64_t flush_ledger_low(const struct flush_ledger *l, uint64_t next_index)
 {
     uint64_t low = next_index;
     for (uint32_t i = 0; i < l->hash_cap; i++)
         for (const struct flush_table *t = l->hash[i]; t != NULL; t = t->hash_next) {
-            uint64_t first = t->open != NULL    ? t->open->first
-                             : t->run_count > 0 ? run_at(t, 0)->first
-                                                : UINT64_MAX;
+            uint64_t first = flush_table_first(t);
             low = first < low ? first : low;
         }
     return low;

@@ -15,10 +15,12 @@
 #define WH_FLUSH_LEDGER_H
 
 #include "flush/entry.h"
+#include "flush/watch.h"
 
 #define FLUSH_EAGER_ROWS 500  /* http-api §7.8: so many rows do not wait for the timer */
 #define FLUSH_SPACING_MS 1000 /* but a busy table gets about one insert a second */
 #define FLUSH_BURST      4    /* times max_rows and max_bytes: most in a busy table's plan */
+#define FLUSH_WANTED_MS  200  /* a table that somebody waits for: between two of its cuts */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
@@ -27,6 +29,7 @@ struct flush_rules {
     uint64_t interval_ns, max_rows, max_bytes;
     uint64_t spacing_ns; /* between two cuts of a table that has less than FLUSH_BURST times */
     uint64_t eager_rows;
+    uint64_t wanted_ns; /* between two cuts of a table that somebody waits for */
 };
 
 struct flush_run {
@@ -81,6 +84,8 @@ struct flush_table {
     int outcome;               /* of the last job, enum ch_outcome */
     bool recount; /* the oldest run's rows and bytes are not known: flush_ledger_recount */
     bool window_warned, pending_shown;
+    bool wanted; /* somebody waits for rows that are in no plan yet */
+    struct flush_watch_table watches;
     void *metrics;
 };
 
@@ -91,6 +96,8 @@ void flush_ledger_set_rules(struct flush_ledger *l, const struct flush_rules *ru
 
 /* The table, made when it is new; NULL when memory runs out. Stays until flush_ledger_free. */
 struct flush_table *flush_ledger_table(struct flush_ledger *l, struct slice name);
+/* The table, or NULL when no entry was of it. */
+struct flush_table *flush_ledger_find(struct flush_ledger *l, struct slice name);
 static inline struct slice flush_table_name(const struct flush_table *t)
 {
     return (struct slice){t->name, t->name_len};
@@ -125,6 +132,8 @@ void flush_ledger_recount(struct flush_ledger *l, struct flush_table *t, uint64_
  * ask again in *next_ns (UINT64_MAX: when something changes). The caller moves it on with one of
  * the calls below, else it comes again. */
 struct flush_table *flush_ledger_due(struct flush_ledger *l, uint64_t now_ns, uint64_t *next_ns);
+/* Somebody waits for rows of this table: they do not wait for the interval. Until the next cut. */
+void flush_ledger_want(struct flush_ledger *l, struct flush_table *t);
 /* IDLE → PROPOSED: fill plan's first, last, rows, bytes from the oldest runs. */
 void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t now_ns,
                       struct flush_plan *plan);
@@ -147,6 +156,9 @@ struct flush_totals {
 struct flush_totals flush_ledger_totals(const struct flush_ledger *l);
 /* Of one table: rows that wait (open plan included) and the wall clock time of the oldest, or 0. */
 uint64_t flush_table_pending(const struct flush_table *t, uint64_t *oldest_ns);
+/* The first log index of the table that is not in ClickHouse or a dead letter yet; UINT64_MAX: none
+ * that is known. */
+uint64_t flush_table_first(const struct flush_table *t);
 void flush_ledger_each(struct flush_ledger *l, void (*each)(void *ctx, struct flush_table *t),
                        void *ctx);
 

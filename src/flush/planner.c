@@ -110,6 +110,21 @@ static int recount(struct planner *p, struct flush_table *t, struct err *e)
     return 0;
 }
 
+/* Does somebody wait for this entry? Then its table is flushed soon. */
+static void watch_entry(struct planner *p, uint64_t index, const struct wal_batch *batch)
+{
+    if (batch->count == 0)
+        return;
+    uint64_t first_ns = wal_batch_get(batch, 0).received_ns;
+    if ((batch->flags & WAL_BATCH_HELD) != 0) {
+        flush_watch_held(&p->watches, first_ns);
+        return;
+    }
+    struct flush_table *t = flush_ledger_table(p->ledger, batch->table);
+    if (t != NULL && flush_watch_attach(&p->watches, first_ns, index, &t->watches))
+        flush_ledger_want(p->ledger, t);
+}
+
 static int read_events(struct planner *p, const struct wal_view *v, uint64_t now)
 {
     struct wal_batch batch;
@@ -123,10 +138,13 @@ static int read_events(struct planner *p, const struct wal_view *v, uint64_t now
         if (rc != 0)
             return rc;
     }
-    if ((batch.flags & WAL_BATCH_HELD) != 0)
-        return 0;
-    return flush_ledger_events(p->ledger, v->index, batch.table, batch.count, batch.text.len,
-                               v->time_ns, now);
+    int rc = 0;
+    if ((batch.flags & WAL_BATCH_HELD) == 0)
+        rc = flush_ledger_events(p->ledger, v->index, batch.table, batch.count, batch.text.len,
+                                 v->time_ns, now);
+    if (rc == 0 && flush_watches_any(&p->watches))
+        watch_entry(p, v->index, &batch);
+    return rc;
 }
 
 static int read_plan(struct planner *p, const struct wal_view *v, uint64_t now, struct err *e)
@@ -156,7 +174,21 @@ static int read_done(struct planner *p, const struct wal_view *v, struct err *e)
         rc = flush_ledger_done(p->ledger, &done, &t);
     if (rc == 0)
         p->dirty = true;
+    if (rc == 0 && t->watches.first != NULL &&
+        flush_watch_flushed(&p->watches, &t->watches, t->through))
+        flush_ledger_want(p->ledger, t);
     return rc == 0 && t->recount ? recount(p, t, e) : rc;
+}
+
+static void watch_dead(struct planner *p, const struct flush_dead *dead)
+{
+    struct flush_dead at = *dead;
+    struct flush_dead_item item;
+    while (flush_dead_next(&at, &item, NULL) == 0)
+        if (dead->fate == FLUSH_FATE_HELD)
+            flush_watch_put_aside(&p->watches, item.index);
+        else
+            flush_watch_dead_letter(&p->watches, item.index, item.ordinal, item.code, item.text);
 }
 
 static int read_dead(struct planner *p, const struct wal_view *v, struct err *e)
@@ -168,7 +200,12 @@ static int read_dead(struct planner *p, const struct wal_view *v, struct err *e)
     rc = flush_ledger_dead(p->ledger, &dead);
     if (rc < 0)
         return rc;
-    return v->index > p->stored.applied_index ? flush_shelf_dead(&p->shelf, v) : 0;
+    int fate = rc;
+    rc = v->index > p->stored.applied_index ? flush_shelf_dead(&p->shelf, v) : 0;
+    /* Last: after a failure the entry is read again. */
+    if (rc == 0 && fate == 0 && flush_watches_any(&p->watches))
+        watch_dead(p, &dead);
+    return rc;
 }
 
 static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now, struct err *e)
@@ -546,6 +583,23 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
     flush_ledger_ended(p->ledger, t, now + wait);
 }
 
+static void answer_offsets(struct planner *p, struct flush_offsets *q)
+{
+    uint64_t first = UINT64_MAX;
+    if (q->table.len == 0) {
+        first = flush_ledger_low(p->ledger, UINT64_MAX);
+        q->pending_rows = flush_ledger_totals(p->ledger).rows;
+    } else {
+        const struct flush_table *t = flush_ledger_find(p->ledger, q->table);
+        if (t != NULL) {
+            first = flush_table_first(t);
+            q->pending_rows = flush_table_pending(t, &q->oldest_ns);
+        }
+    }
+    q->flushed = !p->replayed ? 0 : first <= p->applied_index ? first - 1 : p->applied_index;
+    queue_push(q->done, &q->msg.link);
+}
+
 static void take_messages(struct planner *p, uint64_t now)
 {
     struct queue_link *link;
@@ -553,6 +607,8 @@ static void take_messages(struct planner *p, uint64_t now)
         struct flush_msg *m = QUEUE_ITEM(link, struct flush_msg, link);
         if (m->kind == FLUSH_MSG_JOB)
             job_ended(p, QUEUE_ITEM(link, struct flush_job, msg.link), now);
+        else if (m->kind == FLUSH_MSG_OFFSETS)
+            answer_offsets(p, QUEUE_ITEM(link, struct flush_offsets, msg.link));
         else
             plan_decided(p, QUEUE_ITEM(link, struct flush_proposal, msg.link), now);
     }
@@ -823,7 +879,8 @@ struct flush_rules flush_rules_of(const struct flush_options *o)
                                 .max_rows = o->max_rows,
                                 .max_bytes = o->max_bytes,
                                 .spacing_ns = (uint64_t)FLUSH_SPACING_MS * NS_PER_MS,
-                                .eager_rows = FLUSH_EAGER_ROWS};
+                                .eager_rows = FLUSH_EAGER_ROWS,
+                                .wanted_ns = (uint64_t)FLUSH_WANTED_MS * NS_PER_MS};
 }
 
 /* ---- the loop ---- */
@@ -873,6 +930,8 @@ void planner_run(struct planner *p)
     if (p->replayed && p->applied_index > p->stored.applied_index)
         (void)store_state(p);
     publish(p, io_monotonic_ns());
+    take_messages(p, io_monotonic_ns()); /* the loops have ended: no question comes after these */
+    flush_watches_stop(&p->watches);
 }
 
 /* Metrics of letters that were there before the start. */

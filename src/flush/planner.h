@@ -10,6 +10,7 @@ struct planner {
     struct flush_options options;
     struct queue queue; /* jobs, plan proposals, wake-ups after commits */
     struct flush_ledger *ledger;
+    struct flush_watches watches;
     struct wal_cursor *cursor;
     struct flush_sender *senders[FLUSH_SENDERS_MAX];
     struct flush_sender *idle[FLUSH_SENDERS_MAX];

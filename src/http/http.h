@@ -112,6 +112,8 @@ void http_reply(struct http_request *r, const struct http_reply *reply);
 void http_reply_error(struct http_request *r, int status, struct slice text, int retry_after_s);
 /* 200 application/json from constant text: the fast path, no formatting. */
 void http_reply_json_const(struct http_request *r, struct slice body);
+/* The same with further header lines, each ended by CRLF. */
+void http_reply_json_extra(struct http_request *r, struct slice extra, struct slice body);
 
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */

@@ -24,6 +24,8 @@ static const char *phrase(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 202:
+        return "Accepted";
     case 204:
         return "No Content";
     case 400:
@@ -337,15 +339,21 @@ static size_t const_room(const struct http_req *r, struct slice body)
 
 void http_reply_json_const(struct http_request *request, struct slice body)
 {
+    http_reply_json_extra(request, (struct slice){NULL, 0}, body);
+}
+
+void http_reply_json_extra(struct http_request *request, struct slice extra, struct slice body)
+{
     struct http_req *r = (struct http_req *)request;
     CHECK_MAGIC(r, HTTP_REQ_MAGIC);
     must(!r->replied);
     size_t room = const_room(r, body);
     if (room > 0)
         forget_continue(r);
-    if (room == 0 || http_req_out_reserve(r, room) != 0) {
+    if (room == 0 || http_req_out_reserve(r, room + extra.len) != 0) {
         http_reply(request, &(struct http_reply){.status = 200,
                                                  .content_type = "application/json",
+                                                 .extra = extra,
                                                  .body = body});
         return;
     }
@@ -358,6 +366,7 @@ void http_reply_json_const(struct http_request *request, struct slice body)
     PUT_LIT(r, "\r\n");
     if (r->origin.len > 0)
         PUT_LIT(r, CORS_ANY);
+    put_slice(r, extra);
     PUT_LIT(r, "\r\n");
     put_slice(r, body);
     hand_over(r);

@@ -22,6 +22,7 @@ struct fakech {
     uint8_t stored[FAKECH_IDS];
     uint8_t acked[FAKECH_IDS];   /* kept by the test */
     uint8_t letters[FAKECH_IDS]; /* kept by the test */
+    uint8_t told[FAKECH_IDS];    /* kept by the test: what a watch said of the row */
     struct {
         uint64_t name, rows; /* hashes */
     } tokens[FAKECH_TOKENS];

@@ -145,6 +145,85 @@ static int stop(struct node *n)
 
 static uint32_t fat_bytes; /* of a text in each record; 0: as its id says */
 
+/* ---- watches: who waits for an entry is told the truth about each of its rows ---- */
+
+enum {
+    TOLD_STORED = 1,
+    TOLD_DEAD = 2
+};
+struct waiter {
+    struct flush_watch watch; /* first */
+    uint32_t first, count;    /* ids */
+    bool committed;
+};
+
+static void told(struct waiter *w)
+{
+    struct slice at = buf_slice(&w->watch.dead);
+    struct flush_watch_dead dead;
+    if (w->watch.end == FLUSH_WATCH_FLUSHED) {
+        memset(fake->told + w->first, TOLD_STORED, w->count);
+        while (flush_watch_next_dead(&at, &dead))
+            fake->told[w->first + dead.ordinal] =
+                dead.code != 0 && dead.text.len > 0 && dead.ordinal < w->count ? TOLD_DEAD : 99;
+    }
+    buf_fini(&w->watch.dead);
+    free(w);
+}
+
+static uint32_t waiting; /* watches out */
+
+/* What has come back; all: wait for the rest. */
+static void watches_take(struct queue *back, bool all)
+{
+    struct queue_link *link;
+    do {
+        while ((link = queue_pop(back)) != NULL) {
+            told(QUEUE_ITEM(QUEUE_ITEM(link, struct flush_watch, link), struct waiter, watch));
+            waiting--;
+        }
+        if (all && waiting > 0 && queue_sleep(back)) {
+            struct pollfd fd = {.fd = queue_fd(back), .events = POLLIN};
+            (void)poll(&fd, 1, -1);
+            queue_wake_ack(back);
+        }
+    } while (all && waiting > 0);
+}
+
+/* Posts from now on are watched, through this queue; NULL: no more. */
+static struct queue *watch_back;
+
+static struct waiter *watch(struct node *n, uint32_t first, uint32_t count)
+{
+    if (watch_back == NULL)
+        return NULL;
+    struct waiter *w = calloc(1, sizeof(*w));
+    if (w == NULL)
+        abort();
+    buf_init(&w->watch.dead, SIZE_MAX);
+    w->watch.done = watch_back;
+    w->first = first;
+    w->count = count;
+    if (flush_watch_add(flush_watches_of(n->flush), &w->watch, first) != 0)
+        abort();
+    waiting++;
+    return w;
+}
+
+/* No row of which a watch spoke is anything else than it said; returns how many it spoke of. */
+static uint32_t check_told(void)
+{
+    uint32_t n = 0, wrong = 0;
+    for (uint32_t id = 1; id < atomic_load(&fake->next_id); id++) {
+        n += fake->told[id] != 0;
+        wrong += fake->told[id] == TOLD_STORED && fake->stored[id] != 1;
+        wrong += fake->told[id] == TOLD_DEAD && (fake->letters[id] != 1 || fake->stored[id] != 0);
+        wrong += fake->told[id] > TOLD_DEAD;
+    }
+    is_u64(wrong, 0, "what watches said is true");
+    return n;
+}
+
 /* One batch of `count` records for a table, committed; its ids are marked when acknowledged. */
 static void post(struct node *n, const char *table, uint32_t count, struct queue *done)
 {
@@ -171,6 +250,7 @@ static void post(struct node *n, const char *table, uint32_t count, struct queue
     p.parts[0] = (struct iovec){b.head.ptr, b.head.len};
     p.parts[1] = (struct iovec){b.items.ptr, b.items.len};
     p.parts[2] = (struct iovec){b.text.ptr, b.text.len};
+    struct waiter *w = watch(n, first, count);
     if (commit_propose(n->log, &p) == 0) {
         while (queue_pop(done) == NULL)
             if (queue_sleep(done)) {
@@ -181,6 +261,12 @@ static void post(struct node *n, const char *table, uint32_t count, struct queue
         for (uint32_t i = 0; i < count && p.result == 0; i++)
             fake->acked[first + i] = 1;
     }
+    if (w != NULL && p.result != 0 && flush_watch_cancel(flush_watches_of(n->flush), &w->watch)) {
+        waiting--;
+        free(w);
+    }
+    if (watch_back != NULL)
+        watches_take(watch_back, false);
     wal_batch_fini(&b);
 }
 
@@ -519,14 +605,91 @@ static void test_no_dlq(void)
     bench_end(&b);
 }
 
+static void test_watches(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done, back;
+    struct flush_watch extra = {.done = &back};
+    struct flush_offsets q = {.done = &back, .table = SLICE_LIT("alpha")};
+    reset_fake();
+    fake->fate_every = 7;
+    fake->busy_every = 11;
+    fake->split_rows = 300;
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0 || queue_init(&back, SIZE_MAX) != 0)
+        abort();
+    struct flush_watches *ws = flush_watches_of(n.flush);
+    /* an interval of an hour: nothing but the watches makes it go */
+    struct flush_options slow = flush_options(&n);
+    slow.interval_ms = 3600000;
+    flush_reload(n.flush, &slow);
+    watch_back = &back;
+    for (int i = 0; i < 400; i++)
+        post(&n, tables[i % 5], 1 + (uint32_t)i % 90, &done);
+    watches_take(&back, true);
+    ok(!flush_watches_any(ws), "every watch came back, though the interval is an hour");
+    flush_offsets_ask(n.flush, &q);
+    while (queue_pop(&back) == NULL)
+        (void)poll(NULL, 0, 1);
+    ok(q.flushed >= 396 && q.pending_rows == 0 && q.oldest_ns == 0, "the table is flushed");
+
+    atomic_store(&fake->down, true);
+    post(&n, "alpha", 10, &done);
+    do { /* until the planner has read it */
+        flush_offsets_ask(n.flush, &q);
+        while (queue_pop(&back) == NULL)
+            (void)poll(NULL, 0, 1);
+    } while (q.pending_rows == 0);
+    ok(q.flushed < wal_commit_index(n.w) && q.pending_rows == 10 && q.oldest_ns > 0,
+       "or not, and then it says how much waits");
+    is_u64(waiting, 1, "one waits through an outage");
+    ok(flush_watch_add(ws, &extra, 1) == 0 && flush_watch_cancel(ws, &extra) &&
+           !flush_watch_cancel(ws, &extra),
+       "a watch can be taken back, once");
+    flush_watch_held(ws, 1);
+    ok(flush_watch_add(ws, &extra, 1) == 0, "and put again");
+    flush_watch_held(ws, 1);
+    ok(queue_pop(&back) == &extra.link && extra.end == FLUSH_WATCH_HELD, "what is held is told");
+
+    uint32_t many = LIMIT_FLUSH_WATCHES - 1, taken = 0;
+    struct flush_watch *list = calloc(many + 1, sizeof(*list));
+    for (uint32_t i = 0; list != NULL && i < many; i++) {
+        list[i].done = &back;
+        taken += flush_watch_add(ws, &list[i], (uint64_t)1 << 40 | i) == 0;
+    }
+    is_u64(taken, many, "as many watches as there may be");
+    ok(list != NULL && flush_watch_add(ws, &list[many], 7) == WH_EFULL, "one more is refused");
+    for (uint32_t i = 0; list != NULL && i < many; i++)
+        taken -= flush_watch_cancel(ws, &list[i]);
+    is_u64(taken, 0, "all taken back");
+    free(list);
+
+    is_u64(stop(&n), 0, "stop during the outage");
+    watches_take(&back, false);
+    is_u64(waiting, 0, "who waited is told");
+    watch_back = NULL;
+    atomic_store(&fake->down, false);
+    start(&n, dir);
+    ok(drain(&n, 5000), "the rest arrives after the restart");
+    check_rows(n.store, "watches");
+    ok(check_told() > 10000, "and they spoke of all rows before");
+    (void)stop(&n);
+    queue_fini(&done);
+    queue_fini(&back);
+    tmpdir_remove(dir);
+}
+
 static void child(const char *dir, int seed)
 {
     struct node n;
     struct queue done;
+    struct queue back;
     srand((unsigned)seed);
     start(&n, dir);
-    if (queue_init(&done, 16) != 0)
+    if (queue_init(&done, 16) != 0 || queue_init(&back, SIZE_MAX) != 0)
         _exit(99);
+    watch_back = &back;
     for (;;)
         post(&n, tables[rand() % 4], 1 + (uint32_t)rand() % 40, &done);
 }
@@ -558,6 +721,7 @@ static void test_kill(void)
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
     check_rows(n.store, "kill -9");
+    ok(check_told() > 100, "and they spoke of many rows");
     (void)stop(&n);
     tmpdir_remove(dir);
 }
@@ -577,6 +741,7 @@ int main(void)
     test_view_fails();
     test_stop_in_flight();
     test_no_dlq();
+    test_watches();
     test_kill();
     schema_catalog_unref(catalog);
     return tap_done();
