@@ -21,9 +21,12 @@ int ctl_drift(int argc, char **argv);
 int ctl_replay(int argc, char **argv);
 /* token new|show …: needs no daemon */
 int ctl_token(int argc, char **argv);
+/* policy check|explain …: needs no daemon */
+int ctl_policy(int argc, char **argv);
 /* Their usages, for --help. */
 void ctl_dlq_usage(FILE *to);
 void ctl_replay_usage(FILE *to);
 void ctl_token_usage(FILE *to);
+void ctl_policy_usage(FILE *to);
 
 #endif

@@ -14,12 +14,14 @@ static void usage(FILE *to)
                 to);
     ctl_dlq_usage(to);
     ctl_replay_usage(to);
+    ctl_policy_usage(to);
     ctl_token_usage(to);
     (void)
         fputs("       wavehousectl --help | --version\n"
               "\n"
               "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
-              "token needs nothing but its files; the others ask a running daemon: --server URL, "
+              "policy and token need nothing but their files; the others ask a running daemon: "
+              "--server URL, "
               "$WAVEHOUSE_URL, or\n"
               "http://127.0.0.1:8080. Each explains itself with --help.\n"
               "Exit status: 0 fine, 1 damage found, not valid, or the daemon refuses (all or part "
@@ -64,6 +66,8 @@ int main(int argc, char **argv)
         return finish(ctl_drift(argc - 1, argv + 1));
     if (strcmp(argv[1], "replay") == 0)
         return finish(ctl_replay(argc - 1, argv + 1));
+    if (strcmp(argv[1], "policy") == 0)
+        return finish(ctl_policy(argc - 1, argv + 1));
     if (strcmp(argv[1], "token") == 0)
         return finish(ctl_token(argc - 1, argv + 1));
     (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);
