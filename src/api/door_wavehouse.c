@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /v1/ingest?table=T (http-api §7): one object, an array, or NDJSON. */
+/* POST /v1/ingest?table=T (http-api §7): one object, an array, NDJSON, CSV or TSV. */
 #include "api/ingest.h"
 
 #include "base/limits.h"
@@ -74,16 +74,83 @@ static bool media_is_ndjson(struct slice m)
 
 #define MEDIA_LIST                                                                    \
     "application/json, application/x-ndjson, application/ndjson, application/jsonl, " \
-    "application/jsonlines"
+    "application/jsonlines, text/csv, text/tab-separated-values"
 
-/* http-api §7.1. CSV and TSV are refused in both modes: they could only fail as JSON. */
+/* A CSV or TSV body, and what its Content-Type says about a header (http-api §7.9). */
+struct table_text {
+    bool is, misspelt; /* misspelt: of header= */
+    enum text_format format;
+    enum text_header header;
+};
+
+static struct slice trimmed(struct slice s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = (struct slice){s.ptr + 1, s.len - 1};
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* One parameter: `header=present`. */
+static void read_parameter(struct table_text *t, struct slice p)
+{
+    const char *equals = p.len > 0 ? memchr(p.ptr, '=', p.len) : NULL;
+    if (equals == NULL ||
+        !media_is(trimmed((struct slice){p.ptr, (size_t)(equals - p.ptr)}), "header"))
+        return;
+    struct slice v = trimmed((struct slice){equals + 1, (size_t)(p.ptr + p.len - equals - 1)});
+    if (v.len >= 2 && v.ptr[0] == '"' && v.ptr[v.len - 1] == '"')
+        v = (struct slice){v.ptr + 1, v.len - 2};
+    if (media_is(v, "present"))
+        t->header = TEXT_HEADER_NAMES;
+    else if (media_is(v, "absent"))
+        t->header = TEXT_HEADER_NONE;
+    else
+        t->misspelt = true;
+}
+
+static struct table_text table_text_of(const struct http_request *r)
+{
+    struct slice all = r->content_type, m = media_type(all);
+    struct table_text t = {.header = TEXT_HEADER_SNIFF, .format = TEXT_CSV};
+    if (media_is(m, "text/tab-separated-values"))
+        t.format = TEXT_TSV;
+    else if (!media_is(m, "text/csv"))
+        return t;
+    t.is = true;
+    const char *p = memchr(all.ptr, ';', all.len), *end = all.ptr + all.len;
+    while (p != NULL) {
+        const char *next = memchr(p + 1, ';', (size_t)(end - p - 1));
+        const char *stop = next != NULL ? next : end;
+        read_parameter(&t, trimmed((struct slice){p + 1, (size_t)(stop - p - 1)}));
+        p = next;
+    }
+    return t;
+}
+
+static bool check_table_text(struct api_loop *a, struct http_request *r, const struct table_text *t)
+{
+    if (!t->misspelt)
+        return true;
+    buf_reset(&a->text);
+    buf_put_slice(&a->text, SLICE_LIT("Content-Type \""));
+    buf_put_slice(&a->text, r->content_type);
+    buf_put_slice(&a->text, SLICE_LIT("\": header must be present or absent"));
+    ingest_refuse(a, &door_wavehouse, r, INGEST_MEDIA, 415, buf_slice(&a->text), 0);
+    return false;
+}
+
+/* http-api §7.1 */
 static bool check_media(struct api_loop *a, struct http_request *r)
 {
     struct slice m = media_type(r->content_type);
+    struct table_text t = table_text_of(r);
+    if (t.is)
+        return check_table_text(a, r, &t);
     if (media_is_ndjson(m) || media_is(m, "application/json"))
         return true;
-    bool table_text = media_is(m, "text/csv") || media_is(m, "text/tab-separated-values");
-    if (!a->config->ingest.content_type_strict && !table_text)
+    if (!a->config->ingest.content_type_strict)
         return true;
     buf_reset(&a->text);
     if (m.len == 0) {
@@ -138,13 +205,28 @@ static int on_head(struct api_loop *a, struct http_request *r)
     return 1;
 }
 
+static const char *empty_table_text(const struct table_text *t)
+{
+    bool names = t->header == TEXT_HEADER_NAMES;
+    if (t->format == TEXT_CSV)
+        return names ? "empty csvwithnames body" : "empty csv body";
+    return names ? "empty tsvwithnames body" : "empty tsv body";
+}
+
 static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask *ask)
 {
     ask->table = find_table(a, r);
     if (ask->table == NULL)
         return 1;
-    ask->format = format_of(r);
-    if (ask->format == INGEST_JSON_LINES)
+    struct table_text text = table_text_of(r);
+    ask->format = text.is ? INGEST_TEXT : format_of(r);
+    if (text.is) {
+        /* A header without rows is no empty body. */
+        ask->empty = r->body.len == 0 ? empty_table_text(&text) : NULL;
+        ask->text =
+            (struct text_options){.format = text.format, .header = text.header, .any_case = true};
+        ask->terms.defaults = true;
+    } else if (ask->format == INGEST_JSON_LINES)
         ask->empty = "empty ndjson body";
     else if (ask->format == INGEST_JSON_ONE || r->body.len == 0)
         ask->empty = "empty body";
@@ -203,6 +285,8 @@ static void refuse(struct api_loop *a, struct http_request *r, const struct inge
     if (why->dead_letter)
         buf_put_str(&a->refusal,
                     ",\"code\":\"clickhouse.rejected\",\"retryable\":false,\"dead_letter\":true");
+    else if (why->code != 0 && why->reason == INGEST_SYNTAX)
+        buf_put_str(&a->refusal, ",\"code\":\"clickhouse.rejected\"");
     if (why->code != 0)
         buf_printf(&a->refusal, ",\"exception_code\":%" PRId32, why->code);
     if (why->rule != NULL)

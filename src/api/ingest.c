@@ -98,6 +98,7 @@ static void refuse_record(struct api_loop *a, struct ingest_op *op)
 {
     struct ingest_refusal why = {.reason = INGEST_RECORD,
                                  .status = op->result.status,
+                                 .row = op->outcomes.total,
                                  .code = op->result.code,
                                  .retry_after_s = op->result.status == 503 ? 30 : 0,
                                  .rule = refused_by(op),
@@ -124,6 +125,16 @@ static enum collected not_taken(struct api_loop *a, struct ingest_op *op, int rc
     return ANSWERED;
 }
 
+static void refuse_syntax(struct api_loop *a, struct ingest_op *op, struct ingest_source *source)
+{
+    struct ingest_refusal why = {.reason = INGEST_SYNTAX,
+                                 .status = 400,
+                                 .row = op->outcomes.total,
+                                 .code = source->code,
+                                 .text = slice_str(source->error(source))};
+    ingest_refuse_why(a, op->door, op->request, &why);
+}
+
 /* A body with at most one record. */
 static enum collected collect_one(struct api_loop *a, struct ingest_op *op,
                                   const struct ingest_ask *ask, struct ingest_source *source)
@@ -135,8 +146,7 @@ static enum collected collect_one(struct api_loop *a, struct ingest_op *op,
         return ANSWERED;
     }
     if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
-        ingest_refuse(a, op->door, op->request, INGEST_SYNTAX, 400,
-                      slice_str(source->error(source)), 0);
+        refuse_syntax(a, op, source);
         return ANSWERED;
     }
     if (rc == 0)
@@ -148,6 +158,15 @@ static enum collected collect_one(struct api_loop *a, struct ingest_op *op,
         return ANSWERED;
     }
     return COLLECTED;
+}
+
+/* One more refused record: does it refuse all of them? */
+static bool too_many(const struct ingest_op *op)
+{
+    const struct ingest_terms *t = op->terms;
+    const struct ingest_outcomes *o = &op->outcomes;
+    return t->atomic && o->failed > t->errors_num &&
+           (double)o->failed > t->errors_ratio * (double)o->total;
 }
 
 /* Every record. */
@@ -162,28 +181,35 @@ static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
         if ((rc == WH_ESYNTAX || rc == WH_ELIMIT) && source->resumes) {
             if (!op->dry_run)
                 metric_add(a->metrics.rejected_json, 1);
-            outcome_refused(&op->outcomes, slice_str(source->error(source)), 0,
+            outcome_refused(&op->outcomes, slice_str(source->error(source)), source->code,
                             op->dry_run ? "syntax" : NULL);
-            continue;
+            if (!too_many(op))
+                continue;
+            refuse_syntax(a, op, source);
+            return ANSWERED;
         }
         if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
-            ingest_refuse(a, op->door, op->request, INGEST_SYNTAX, 400,
-                          slice_str(source->error(source)), 0);
+            refuse_syntax(a, op, source);
             return ANSWERED;
         }
         if (rc == 0)
             rc = ingest_record_add(a, op, ask->table, &doc);
         if (rc != 0)
             return not_taken(a, op, rc);
-        if (op->result.status != 0)
+        if (op->result.status != 0) {
             outcome_refused(&op->outcomes, slice_str(op->result.message), op->result.code,
                             refused_by(op));
-        else if (op->dry_run)
+            if (too_many(op)) {
+                refuse_record(a, op);
+                return ANSWERED;
+            }
+        } else if (op->dry_run) {
             outcome_shown(&op->outcomes, buf_slice(&op->shown));
-        else if (op->duplicate)
+        } else if (op->duplicate) {
             outcome_duplicate(&op->outcomes);
-        else
+        } else {
             outcome_ok(&op->outcomes);
+        }
         if (op->ack != INGEST_ACK_NONE && op->result.status == 0 && !op->duplicate)
             ingest_ack_placed(op);
     }
@@ -201,6 +227,7 @@ static enum collected collect(struct api_loop *a, struct ingest_op *op,
     ingest_op_reset(op);
     op->first_ns = first_ns;
     op->dry_run = op->outcomes.dry_run = ask->dry_run;
+    op->terms = &ask->terms;
     struct ingest_source *source = ingest_source_open(a->readers, ask);
     if (source == NULL) {
         refuse_busy(a, op->door, op->request);

@@ -17,6 +17,7 @@
 #include "dedupe/dedupe.h"
 #include "dedupe/set.h"
 #include "flush/flush.h"
+#include "text/text.h"
 
 /* Why a request is refused as a whole: nothing of it is stored, unless the log ended it halfway
  * (INGEST_LOG). A door turns it into its own words. */
@@ -34,6 +35,7 @@ struct ingest_refusal {
     enum ingest_reason reason;
     int status;        /* HTTP status of the WaveHouse API */
     int32_t code;      /* ClickHouse's error number; 0: none */
+    uint64_t row;      /* of the record that refuses the request, from 1; 0: none */
     const char *rule;  /* of a dry run's only record: which check refused it; else NULL */
     int retry_after_s; /* > 0: the same request may do better then */
     bool dead_letter;  /* the record is stored as a dead letter: not to be sent again */
@@ -44,21 +46,40 @@ struct ingest_refusal {
 enum ingest_format {
     INGEST_JSON_ONE,   /* the body's first value; what follows is not looked at */
     INGEST_JSON_LINES, /* a record a line; a bad one is refused alone */
-    INGEST_JSON_ITEMS  /* the elements of one array */
+    INGEST_JSON_ITEMS, /* the elements of one array */
+    INGEST_TEXT        /* one of text/text.h's; a bad line is refused alone */
+};
+
+/* What a door asks of every record beyond the table's settings. All zero: nothing. */
+enum ingest_unknown {
+    INGEST_UNKNOWN_AS_SET, /* ingest.unknown_columns */
+    INGEST_UNKNOWN_IGNORE,
+    INGEST_UNKNOWN_REJECT
+};
+struct ingest_terms {
+    enum ingest_unknown unknown;
+    bool defaults;        /* nothing is required: see record_options */
+    bool strict;          /* values are judged whatever ingest.validation says */
+    bool atomic;          /* a refused record refuses the request, but for so many: */
+    uint64_t errors_num;  /* this many, */
+    double errors_ratio;  /* or this part of all */
+    const uint64_t *only; /* see record_options; must stay while the body is read */
 };
 struct ingest_ask {
     const struct schema_table *table; /* of a->catalog */
     enum ingest_format format;
-    struct slice body;    /* LIMIT_JSON_PADDING readable bytes follow */
-    const char *empty;    /* refuses a body without any record; NULL: none is fine */
-    bool reject_trailing; /* INGEST_JSON_ONE: nothing may follow the first value */
-    bool dry_run;         /* check, and show what would be stored; log nothing */
+    struct slice body;        /* LIMIT_JSON_PADDING readable bytes follow */
+    const char *empty;        /* refuses a body without any record; NULL: none is fine */
+    bool reject_trailing;     /* INGEST_JSON_ONE: nothing may follow the first value */
+    bool dry_run;             /* check, and show what would be stored; log nothing */
+    struct text_options text; /* INGEST_TEXT */
+    struct ingest_terms terms;
 };
 
 struct ingest_op;
 
-/* A way in. To add one: a file door_NAME.c with such a table, its routes in api.c, its tests. The
- * checks, the log and the waiting are the same for all. */
+/* A way in. CONTRIBUTING.md says how to add one. A door knows its protocol and nothing else: the
+ * checks of records, the log and the waiting are the same for all. */
 struct ingest_door {
     const char *name;
     /* The head is known: refuse early what can be refused early. 0, or 1 when answered. */
@@ -79,6 +100,7 @@ struct ingest_source {
     int (*next)(struct ingest_source *s, struct json_doc *doc);
     const char *(*error)(
         struct ingest_source *s); /* the answer's text; valid until the next call */
+    int32_t code;                 /* ClickHouse's number for what error() says, 0: none */
     bool resumes;
     bool single; /* at most one record, answered for itself rather than in a list */
 };
@@ -141,6 +163,7 @@ struct ingest_op {
     bool duplicate;              /* the record at hand was stored before */
     struct ingest_dedupe dedupe;
     const struct config_table *settings; /* of its table; valid while the body is read */
+    const struct ingest_terms *terms;    /* the door's, likewise */
     uint32_t outstanding;                /* parts at the log thread */
     int worst;         /* the first part that was not committed decides the answer */
     bool dry_run;      /* nothing is logged, every record's row is shown */

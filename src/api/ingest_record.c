@@ -60,7 +60,8 @@ static void count_refusal(struct api_loop *a, const struct ingest_op *op)
 /* A dry run says which column is missing: that is what is asked. */
 static bool may_hold(const struct ingest_op *op)
 {
-    return op->settings->unknown_columns == CONFIG_UNKNOWN_HOLD && !op->dry_run;
+    return op->settings->unknown_columns == CONFIG_UNKNOWN_HOLD && !op->dry_run &&
+           op->terms->unknown != INGEST_UNKNOWN_REJECT;
 }
 
 static bool held_full(struct api_loop *a)
@@ -97,6 +98,13 @@ static int hold_record(struct api_loop *a, struct ingest_op *op, const struct sc
     return buf_ok(&held->batch.text) ? 0 : -ENOMEM;
 }
 
+static bool ignores_unknown(const struct ingest_op *op)
+{
+    return op->terms->unknown == INGEST_UNKNOWN_IGNORE ||
+           (op->terms->unknown == INGEST_UNKNOWN_AS_SET &&
+            op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE);
+}
+
 int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
                       const struct json_doc *doc)
 {
@@ -112,16 +120,18 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     struct ingest_part *part = part_for(op, bytes, false);
     if (part == NULL)
         return -ENOMEM;
-    struct record_options options = {.ignore_unknown =
-                                         op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE,
+    const struct ingest_terms *terms = op->terms;
+    struct record_options options = {.ignore_unknown = ignores_unknown(op),
                                      .hold_unknown = may_hold(op),
-                                     .stamp_received = a->config->ingest.stamp_received};
+                                     .stamp_received = a->config->ingest.stamp_received,
+                                     .defaults = terms->defaults,
+                                     .only = terms->only};
     bool has_what_it_must = !op->dedupe.active || ingest_dedupe_identify(a, op, doc);
     uint64_t received_ns = op->first_ns + op->records;
     size_t text_off = part->batch.text.len;
     int rc = record_check(a->checker, t, schema_catalog_timezone(a->catalog), &options, doc,
                           received_ns, &part->batch.text, &op->result);
-    bool judged = op->settings->validation_strict || op->dry_run;
+    bool judged = op->settings->validation_strict || terms->strict || op->dry_run;
     if (rc == 0 && op->result.unknown_held > 0)
         rc = hold_record(a, op, t, &part, &text_off);
     else if (rc == 0 && judged)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CODE_INCORRECT_DATA 117 /* what ClickHouse says to a row that is no JSON */
+
 struct json_source {
     struct ingest_source source;
     struct json_reader *reader;
@@ -15,8 +17,17 @@ struct json_source {
     char text[160];
 };
 
+struct text_source {
+    struct ingest_source source;
+    struct text_reader *reader;
+    struct json_reader *rows; /* reads what the former makes of a row */
+    int begun;                /* 0, or why the header is refused */
+    bool row_bad;             /* the row is text, but no JSON */
+};
+
 struct ingest_readers {
     struct json_source json;
+    struct text_source text; /* its readers are made when they are needed */
 };
 
 /* --- JSON ---------------------------------------------------------------------------------- */
@@ -57,6 +68,50 @@ static struct ingest_source *json_open(struct json_source *j, const struct inges
     return &j->source;
 }
 
+/* --- text -------------------------------------------------------------------------------- */
+
+static int text_next(struct ingest_source *s, struct json_doc *doc)
+{
+    struct text_source *t = QUEUE_ITEM(s, struct text_source, source);
+    struct slice row;
+    t->row_bad = false;
+    int rc = t->begun != 0 ? t->begun : text_reader_next(t->reader, &row);
+    if (rc == 0)
+        rc = json_reader_begin(t->rows, row.ptr, row.len, JSON_ONE);
+    else if (rc == WH_ESYNTAX)
+        s->code = text_reader_error(t->reader)->code;
+    if (rc != 0)
+        return rc;
+    rc = json_reader_next(t->rows, doc);
+    if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
+        t->row_bad = true;
+        s->code = CODE_INCORRECT_DATA;
+    }
+    return rc;
+}
+
+static const char *text_error(struct ingest_source *s)
+{
+    struct text_source *t = QUEUE_ITEM(s, struct text_source, source);
+    return t->row_bad ? "invalid json" : text_reader_error(t->reader)->text;
+}
+
+static struct ingest_source *text_open(struct text_source *t, const struct ingest_ask *ask)
+{
+    if (t->reader == NULL)
+        t->reader = text_reader_new();
+    if (t->rows == NULL)
+        t->rows = json_reader_new(LIMIT_INGEST_BODY_BYTES_HARD);
+    if (t->reader == NULL || t->rows == NULL)
+        return NULL;
+    t->begun = text_reader_begin(t->reader, ask->table, &ask->text, ask->body);
+    if (t->begun != 0 && t->begun != WH_ESYNTAX)
+        return NULL;
+    t->source =
+        (struct ingest_source){.next = text_next, .error = text_error, .resumes = t->begun == 0};
+    return &t->source;
+}
+
 /* --- all ----------------------------------------------------------------------------------- */
 
 struct ingest_source *ingest_source_open(struct ingest_readers *readers,
@@ -67,6 +122,8 @@ struct ingest_source *ingest_source_open(struct ingest_readers *readers,
         return json_open(&readers->json, ask, JSON_ONE);
     case INGEST_JSON_LINES:
         return json_open(&readers->json, ask, JSON_LINES);
+    case INGEST_TEXT:
+        return text_open(&readers->text, ask);
     case INGEST_JSON_ITEMS:
         break;
     }
@@ -91,5 +148,7 @@ void ingest_readers_free(struct ingest_readers *readers)
     if (readers == NULL)
         return;
     json_reader_free(readers->json.reader);
+    json_reader_free(readers->text.rows);
+    text_reader_free(readers->text.reader);
     free(readers);
 }

@@ -189,6 +189,18 @@ static void add_member(struct record_checker *c, const struct schema_column *col
     m->text_len = 0;
 }
 
+static bool may_be_named(const struct record_options *options, const struct schema_column *col)
+{
+    return options->only == NULL ||
+           (options->only[col->ordinal / 64] >> (col->ordinal % 64) & 1) != 0;
+}
+
+/* A column that is there, but that the request does not fill. */
+static bool is_left_out(const struct record_options *options, const struct schema_column *col)
+{
+    return col != NULL && col->insertable && !may_be_named(options, col);
+}
+
 /* 0, 400 (unknown column), -ENOMEM. */
 static int find_columns(struct record_checker *c, const struct schema_table *t,
                         const struct json_doc *doc, const struct record_options *options,
@@ -206,11 +218,11 @@ static int find_columns(struct record_checker *c, const struct schema_table *t,
             col = &t->columns[guess];
         else
             col = schema_table_column(t, key_text(c, doc, &nodes[k]));
-        if (__builtin_expect(col != NULL && col->insertable, 1)) {
+        if (__builtin_expect(col != NULL && col->insertable && may_be_named(options, col), 1)) {
             add_member(c, col, k);
             continue;
         }
-        if (options->hold_unknown) {
+        if (options->hold_unknown && !is_left_out(options, col)) {
             c->members[c->member_count++] = (struct member){.key = k, .ordinal = HELD_ORDINAL};
             result->unknown_held++;
             continue;
@@ -530,10 +542,10 @@ int record_check(struct record_checker *c, const struct schema_table *t,
         timestamp_from_ns(timestamp_type_of(&t->columns[received]), received_ns, stamp.text,
                           &stamp.len) == TIMESTAMP_REPLACED)
         stamp.ordinal = received;
-    rc = judge_missing(c, t, stamp.ordinal, result);
+    rc = options->defaults ? 0 : judge_missing(c, t, stamp.ordinal, result);
     if (rc != 0)
         return rc;
-    if (null != NULL)
+    if (null != NULL && !options->defaults)
         return refuse(result, RECORD_NULL, "null value for non-nullable column ", null->name, "",
                       none);
     return write_record(c, t, doc, &stamp, out);

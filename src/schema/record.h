@@ -14,10 +14,14 @@
 #include "json/json.h"
 
 struct record_options {
-    bool ignore_unknown; /* ingest.unknown_columns: ignore */
-    bool hold_unknown;   /* ingest.unknown_columns: hold; a record is refused for its other faults
-                            only, and comes out with its unknown keys */
-    bool stamp_received; /* ingest.stamp_received_timestamp */
+    bool ignore_unknown;  /* ingest.unknown_columns: ignore */
+    bool hold_unknown;    /* ingest.unknown_columns: hold; a record is refused for its other faults
+                             only, and comes out with its unknown keys */
+    bool stamp_received;  /* ingest.stamp_received_timestamp */
+    bool defaults;        /* as in ClickHouse nothing is required: a column that is missing, or null
+                             without being nullable, takes its DEFAULT or its type's zero value */
+    const uint64_t *only; /* a bit per ordinal: columns that may be named, others are unknown; NULL:
+                             all that take values */
 };
 
 /* Which check refused a record, in the order of checks. */
