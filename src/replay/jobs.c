@@ -52,7 +52,7 @@ static struct replay_job *job_by_number(struct replay *r, uint64_t number)
 static struct replay_job *job_into(struct replay *r, struct slice into)
 {
     for (int i = 0; i < REPLAY_JOBS_MAX; i++)
-        if (r->jobs[i].used && slice_eq(r->jobs[i].spec.into, into))
+        if (r->jobs[i].used && r->jobs[i].ended_index == 0 && slice_eq(r->jobs[i].spec.into, into))
             return &r->jobs[i];
     return NULL;
 }
@@ -124,7 +124,8 @@ void replay_jobs_load(struct replay *r)
 
 /* ---- beginning and ending ---- */
 
-/* End a job for good: an entry, then forget it. STEP_WAIT: no room for the entry yet. */
+/* End a job for good. It is forgotten when the store knows. STEP_WAIT: no room for the entry yet.
+ */
 static enum replay_step job_end(struct replay *r, struct replay_job *j, enum flush_job_state state,
                                 const char *reason)
 {
@@ -141,7 +142,17 @@ static enum replay_step job_end(struct replay *r, struct replay_job *j, enum flu
         log_info("replay.ended", "job=%" PRIu64 " table=%.*s into=%.*s rows=%" PRIu64 " state=%s",
                  j->number, SLICE_ARG(j->spec.table), SLICE_ARG(j->spec.into), j->spec.rows,
                  state_names[state]);
-    job_drop(r, j);
+    if (j->cursor != NULL)
+        wal_cursor_close(j->cursor);
+    (void)pthread_mutex_lock(&r->lock);
+    j->cursor = NULL;
+    j->waits_for = NULL;
+    j->ended_index = index;
+    (void)snprintf(j->reason, sizeof(j->reason), "%.*s", REPLAY_TEXT_CAP - 1, reason);
+    j->spec.state = state;
+    j->spec.reason = slice_str(j->reason);
+    j->spec.changed_ns = io_realtime_ns();
+    (void)pthread_mutex_unlock(&r->lock);
     return STEP_DONE;
 }
 
@@ -263,7 +274,7 @@ static enum replay_step job_cancel(struct replay *r, struct replay_task *task)
 {
     struct replay_job *j = job_by_number(r, task->job.job);
     char reason[REPLAY_TEXT_CAP];
-    if (j == NULL)
+    if (j == NULL || j->ended_index != 0)
         return replay_fail(task, WH_ENOTFOUND, "no such job under way");
     (void)snprintf(reason, sizeof(reason), "cancelled by %.*s", SLICE_ARG(task->who));
     if (job_end(r, j, FLUSH_JOB_CANCELLED, reason) != STEP_DONE)
@@ -467,6 +478,14 @@ enum replay_step replay_job_step(struct replay *r, struct replay_job *j, uint64_
     uint64_t rows = j->spec.rows, soon = now + REPLAY_AGAIN_MS * UINT64_C(1000000);
     uint64_t due = j->due_ns > now ? j->due_ns : soon;
     int rc = 0;
+    if (j->ended_index != 0) {
+        if (flush_shelf_index(r->options.flush) >= j->ended_index) {
+            job_drop(r, j);
+            return STEP_MORE;
+        }
+        *next_ns = soon < *next_ns ? soon : *next_ns;
+        return STEP_WAIT;
+    }
     if (j->spec.next_index > j->spec.to) {
         if (job_end(r, j, FLUSH_JOB_DONE, "") == STEP_DONE)
             return STEP_MORE;
@@ -609,7 +628,8 @@ int replay_jobs_json(struct replay *r, uint64_t job, struct buf *out)
     int rc = store_job_each(r->options.store, text_stored, &t, &e);
     for (int i = 0; i < REPLAY_JOBS_MAX; i++)
         if (r->jobs[i].used)
-            text_add(&t, r->jobs[i].number, &r->jobs[i].spec, &r->jobs[i]);
+            text_add(&t, r->jobs[i].number, &r->jobs[i].spec,
+                     r->jobs[i].ended_index == 0 ? &r->jobs[i] : NULL);
     (void)pthread_mutex_unlock(&r->lock);
     if (rc == 0 && (t.failed || !buf_ok(&t.text)))
         rc = -ENOMEM;

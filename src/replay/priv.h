@@ -77,6 +77,9 @@ struct replay_job {
     uint64_t blocked_ns;            /* no room for new events since; 0: there is */
     uint64_t speed_ns, speed_index; /* where it was when it was (re)started, for the estimate */
     const char *waits_for;          /* static text; NULL: it runs */
+    uint64_t ended_index;           /* its end is this entry, which the store may not know yet: it
+                                       is kept so that it can be looked at; 0: under way */
+    char reason[REPLAY_TEXT_CAP];   /* why it ended */
 };
 
 struct replay_active { /* a task under way */
