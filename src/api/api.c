@@ -39,7 +39,16 @@ static const struct route routes[] = {
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
     {"/v1/ops/dlq", HTTP_GET, ops_dlq_list, NULL},
+    {"/v1/ops/dlq", HTTP_DELETE, ops_dlq_purge, NULL},
+    {"/v1/ops/dlq/replay", HTTP_POST, ops_dlq_replay, NULL},
+    {"/v1/ops/drift", HTTP_GET, ops_drift, NULL},
+    {"/v1/ops/replay", HTTP_POST, ops_replay_start, NULL},
+    {"/v1/ops/replay", HTTP_GET, ops_replay_list, NULL},
     {"/v1/ops/dlq/{id}", HTTP_GET, ops_dlq_show, NULL},
+    {"/v1/ops/dlq/{id}", HTTP_PUT, ops_dlq_edit, NULL},
+    {"/v1/ops/dlq/{id}", HTTP_DELETE, ops_dlq_purge_one, NULL},
+    {"/v1/ops/replay/{job}", HTTP_GET, ops_replay_show, NULL},
+    {"/v1/ops/replay/{job}", HTTP_DELETE, ops_replay_cancel, NULL},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -105,7 +114,8 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     }
     if (route->door != NULL)
         return ingest_on_head(a, route->door, r, admit);
-    admit->body_max = BODY_MAX_OTHER;
+    /* A record that came in by ingest must be able to come back edited. */
+    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES : BODY_MAX_OTHER;
     return 0;
 }
 
@@ -256,7 +266,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->magic = API_MAGIC;
     a->shared = shared;
     a->loop = loop;
-    a->committed.fd = a->discovered.fd = a->watched.fd = a->offsets.fd = -1;
+    a->committed.fd = a->discovered.fd = a->replayed.fd = a->watched.fd = a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
@@ -274,6 +284,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = queue_init(&a->discovered, SIZE_MAX);
     if (rc == 0)
+        rc = queue_init(&a->replayed, SIZE_MAX);
+    if (rc == 0)
         rc = queue_init(&a->watched, SIZE_MAX);
     if (rc == 0)
         rc = queue_init(&a->offsets, SIZE_MAX);
@@ -287,6 +299,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         rc = loop_watch_queue(loop, &a->committed, ingest_on_committed, a);
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->discovered, ops_on_discovered, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->replayed, ops_on_replayed, a);
     if (rc == 0)
         rc = ingest_dedupe_loop_new(a);
     if (rc == 0)
@@ -332,6 +346,8 @@ void api_loop_free(struct api_loop *a)
         ingest_on_watched(a);
     if (a->offsets.fd >= 0)
         ops_on_offsets(a);
+    if (a->replayed.fd >= 0)
+        ops_on_replayed(a);
     ingest_dedupe_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
@@ -353,6 +369,8 @@ void api_loop_free(struct api_loop *a)
         queue_fini(&a->watched);
     if (a->offsets.fd >= 0)
         queue_fini(&a->offsets);
+    if (a->replayed.fd >= 0)
+        queue_fini(&a->replayed);
     a->magic = 0;
     free(a);
 }

@@ -30,6 +30,7 @@ struct api_loop {
     struct http_server *server;
     struct queue committed;      /* proposals coming back from the log */
     struct queue discovered;     /* discovery_tasks coming back */
+    struct queue replayed;       /* replay_tasks coming back */
     struct queue watched;        /* watches coming back from the flusher */
     struct queue offsets;        /* offset_tasks coming back from the flusher */
     struct ingest_op *ack_first; /* requests that wait for their watches */
@@ -129,6 +130,16 @@ void ops_on_discovered(void *api_loop);
 void ops_dlq_stats(struct api_loop *a, struct http_request *r);
 void ops_dlq_list(struct api_loop *a, struct http_request *r);
 void ops_dlq_show(struct api_loop *a, struct http_request *r);
+void ops_dlq_edit(struct api_loop *a, struct http_request *r);
+void ops_dlq_replay(struct api_loop *a, struct http_request *r);
+void ops_dlq_purge(struct api_loop *a, struct http_request *r);
+void ops_dlq_purge_one(struct api_loop *a, struct http_request *r);
+void ops_replay_start(struct api_loop *a, struct http_request *r);
+void ops_replay_list(struct api_loop *a, struct http_request *r);
+void ops_replay_show(struct api_loop *a, struct http_request *r);
+void ops_replay_cancel(struct api_loop *a, struct http_request *r);
+void ops_drift(struct api_loop *a, struct http_request *r);
+void ops_on_replayed(void *api_loop);
 
 /* {"error":…} or JSON from a->text. */
 void api_reply_text(struct api_loop *a, struct http_request *r, int status);

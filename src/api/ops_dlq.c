@@ -67,11 +67,16 @@ void ops_dlq_stats(struct api_loop *a, struct http_request *r)
         return;
     struct err e;
     struct dlq_counts counts = {.out = &a->text};
+    char room[8];
+    struct buf word = {.ptr = room, .cap = sizeof(room), .max = sizeof(room)};
+    bool held =
+        http_query_get(r->query, "shelf", &word) == 1 && slice_eq_str(buf_slice(&word), "held");
     if (given == 1)
         counts.only = buf_slice(&a->name);
     buf_reset(&a->text);
     buf_put_slice(&a->text, SLICE_LIT("{\"tables\":{"));
-    if (store_letter_counts(a->shared->store, STORE_DEAD, count_table, &counts, &e) != 0) {
+    if (store_letter_counts(a->shared->store, held ? STORE_HELD : STORE_DEAD, count_table, &counts,
+                            &e) != 0) {
         http_reply_error(r, 500, SLICE_LIT("stream info failed"), 0);
         return;
     }

@@ -145,7 +145,9 @@ static int body_read(struct buf *rx, bool eof, const struct head *h, struct ctl_
 {
     size_t len = rx->len - h->len;
     int rc = 0;
-    if (h->chunked) {
+    if (h->status == 204 || h->status == 304) {
+        len = 0; /* whatever the head says */
+    } else if (h->chunked) {
         rc = chunks(rx->ptr + h->len, rx->ptr + rx->len, false, &len);
         if (rc == WH_EAGAIN)
             return incomplete(eof, e);
@@ -157,7 +159,7 @@ static int body_read(struct buf *rx, bool eof, const struct head *h, struct ctl_
         if (len < h->length)
             return incomplete(eof, e);
         len = (size_t)h->length;
-    } else if (h->status != 204 && !eof) {
+    } else if (!eof) {
         rc = len > ANSWER_BODY_BYTES_MAX ? WH_ELIMIT : WH_EAGAIN;
     }
     if (rc == WH_EAGAIN)

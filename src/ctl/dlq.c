@@ -300,30 +300,6 @@ static int dlq_edit(struct ctl_run *r)
 
 /* --- replay --------------------------------------------------------------------------------- */
 
-/* Members that choose letters, without a brace at the end; after a member before them. */
-static void put_choice(struct ctl_run *r, struct buf *out)
-{
-    if (r->o.arg_count > 0)
-        buf_put_str(out, ",\"ids\":[");
-    for (int i = 0; i < r->o.arg_count; i++) {
-        if (i > 0)
-            buf_put_u8(out, ',');
-        buf_put_json_string(out, slice_str(r->o.args[i]));
-    }
-    if (r->o.arg_count > 0)
-        buf_put_u8(out, ']');
-    if (r->o.table != NULL) {
-        buf_put_str(out, ",\"table\":");
-        buf_put_json_string(out, slice_str(r->o.table));
-    }
-    if (r->o.before != NULL) {
-        buf_put_str(out, ",\"before\":");
-        buf_put_json_string(out, slice_str(r->o.before));
-    }
-    if (r->o.held)
-        buf_put_str(out, ",\"shelf\":\"held\"");
-}
-
 static int check_choice(const struct ctl_run *r, const char *verb)
 {
     int ways = (r->o.arg_count > 0) + (r->o.table != NULL || r->o.before != NULL) + r->o.all;
@@ -339,39 +315,62 @@ static void print_records(const struct ctl_run *r, const char *member)
     const struct json_node *list = ctl_get(r, r->doc.nodes, member);
     const struct json_node *n = list != NULL ? list + 1 : NULL;
     for (uint32_t i = 0; list != NULL && i < list->count; i++, n = &r->doc.nodes[n->next]) {
-        const struct json_node *error = ctl_get(r, n, "error"), *data = ctl_get(r, n, "data");
+        const struct json_node *error = ctl_get(r, n, "error"), *row = ctl_get(r, n, "row");
+        if (row == NULL)
+            row = ctl_get(r, n, "data");
         ctl_print(r, ctl_get(r, n, "id"), 22, 0);
         (void)putchar(' ');
         ctl_print(r, ctl_get(r, n, "table"), 20, 0);
         (void)printf(error != NULL ? " refused: " : " fits: ");
-        ctl_print(r, error != NULL ? error : data, 0, 0);
+        ctl_print(r, error != NULL ? error : row, 0, 0);
         (void)putchar('\n');
     }
 }
 
-static void put_request(struct ctl_run *r, uint64_t count, const struct buf *after)
+/* One slice: the ids of the command line, or some letters of a table behind `after`. */
+static void put_request(struct ctl_run *r, const char *table, uint64_t count,
+                        const struct buf *before, const struct buf *after)
 {
     struct buf *out = &r->body;
     buf_reset(out);
     buf_printf(out, "{\"dry_run\":%s", r->o.dry_run ? "true" : "false");
-    put_choice(r, out);
+    if (table == NULL) {
+        buf_put_str(out, ",\"ids\":[");
+        for (int i = 0; i < r->o.arg_count; i++) {
+            if (i > 0)
+                buf_put_u8(out, ',');
+            buf_put_json_string(out, slice_str(r->o.args[i]));
+        }
+        buf_put_u8(out, ']');
+    } else {
+        buf_put_str(out, ",\"table\":");
+        buf_put_json_string(out, slice_str(table));
+        buf_printf(out, ",\"limit\":%" PRIu64, count);
+    }
+    if (before->len > 0) {
+        buf_put_str(out, ",\"before\":");
+        buf_put_json_string(out, buf_slice(before));
+    }
+    if (after->len > 0) {
+        buf_put_str(out, ",\"after\":");
+        buf_put_json_string(out, buf_slice(after));
+    }
+    if (r->o.held)
+        buf_put_str(out, ",\"shelf\":\"held\"");
     if (r->o.rules.len > 0)
         buf_printf(out, ",\"rules\":[%.*s]", (int)r->o.rules.len, r->o.rules.ptr);
     if (r->o.ignore_unknown)
         buf_put_str(out, ",\"ignore_unknown\":true");
     if (r->o.error_code != NULL)
         buf_printf(out, ",\"error_code\":%s", r->o.error_code);
-    if (r->o.arg_count == 0)
-        buf_printf(out, ",\"limit\":%" PRIu64, count);
-    if (after->len > 0) {
-        buf_put_str(out, ",\"after\":");
-        buf_put_json_string(out, buf_slice(after));
-    }
     buf_put_u8(out, '}');
 }
 
 struct totals {
     uint64_t replayed, failed, missing;
+    uint64_t left;     /* letters still to be looked at */
+    struct buf before; /* letters put aside later are not meant: those that fail again */
+    bool progress;
 };
 
 static void print_totals(const struct ctl_run *r, const struct totals *t)
@@ -390,39 +389,84 @@ static void print_totals(const struct ctl_run *r, const struct totals *t)
     (void)putchar('\n');
 }
 
-static int dlq_replay(struct ctl_run *r)
+/* A table's letters (NULL: those of the command line), slice by slice. */
+static int replay_table(struct ctl_run *r, const char *table, struct totals *t)
 {
-    struct totals t = {0};
     struct buf next;
-    uint64_t left, code;
-    int status = check_choice(r, "replay");
-    if (status != CTL_OK)
-        return status;
-    if (!parse_limit(r->o.limit, UINT64_MAX, &left) || !parse_limit(r->o.error_code, 0, &code))
-        return ctl_fail(CTL_USAGE, "--limit and --error-code want a number");
-    bool more = left > 0, progress = isatty(STDERR_FILENO) && !r->o.json;
+    bool more = true;
+    int status = CTL_OK;
     buf_init(&next, 256);
-    while (more && left > 0) {
-        uint64_t count = left < REPLAY_LETTERS ? left : REPLAY_LETTERS;
-        put_request(r, count, &next);
+    while (more && t->left > 0) {
+        uint64_t count = t->left < REPLAY_LETTERS ? t->left : REPLAY_LETTERS;
+        put_request(r, table, count, &t->before, &next);
         status = ctl_ask(r, "POST", "/v1/ops/dlq/replay", &r->body);
-        t.replayed += ctl_get_count(r, r->doc.nodes, "replayed"); /* also with an error */
-        t.failed += ctl_get_count(r, r->doc.nodes, "failed");
-        t.missing += ctl_get_count(r, r->doc.nodes, "missing");
-        if (r->o.json && r->o.dry_run && status == CTL_OK)
-            ctl_print_answer(r);
-        else if (!r->o.json)
+        uint64_t replayed = ctl_get_count(r, r->doc.nodes, "replayed"); /* also with an error */
+        uint64_t failed = ctl_get_count(r, r->doc.nodes, "failed");
+        t->replayed += replayed;
+        t->failed += failed;
+        t->missing += ctl_get_count(r, r->doc.nodes, "missing");
+        t->left -= replayed + failed < t->left ? replayed + failed : t->left;
+        if (!r->o.json)
             print_records(r, r->o.dry_run ? "records" : "errors");
+        else if (r->o.dry_run && status == CTL_OK)
+            ctl_print_answer(r);
         if (status != CTL_OK)
             break;
         more = take_next(r, &next);
-        left -= count;
-        if (progress && more)
-            (void)fprintf(stderr, "\r%" PRIu64 " …", t.replayed + t.failed);
+        const struct json_node *before = ctl_get(r, r->doc.nodes, "before");
+        if (t->before.len == 0 && before != NULL && before->kind == JSON_STRING)
+            buf_put_slice(&t->before, json_raw(&r->doc, before));
+        if (t->progress && more)
+            (void)fprintf(stderr, "\r%" PRIu64 " …", t->replayed + t->failed);
     }
-    if (progress && t.replayed + t.failed > REPLAY_LETTERS)
-        (void)fputs("\r", stderr);
     buf_fini(&next);
+    return status;
+}
+
+/* Every table that has letters. */
+static int replay_tables(struct ctl_run *r, struct totals *t)
+{
+    struct buf names; /* each ended by a NUL */
+    int status =
+        ctl_ask(r, "GET", r->o.held ? "/v1/ops/dlq/stats?shelf=held" : "/v1/ops/dlq/stats", NULL);
+    const struct json_node *nodes = r->doc.nodes, *tables = ctl_get(r, nodes, "tables");
+    buf_init(&names, SIZE_MAX);
+    for (uint32_t i = tables != NULL ? (uint32_t)(tables - nodes) + 1 : 0;
+         tables != NULL && i < tables->next; i = nodes[i + 1].next) {
+        char *room = buf_extend(&names, nodes[i].len);
+        if (room != NULL)
+            names.len -= nodes[i].len - json_unescape(json_raw(&r->doc, &nodes[i]), room);
+        buf_put_u8(&names, '\0');
+    }
+    if (status == CTL_OK && !buf_ok(&names))
+        status = ctl_fail(CTL_SYSTEM, "out of memory");
+    for (size_t at = 0; status == CTL_OK && at < names.len; at += strlen(names.ptr + at) + 1)
+        status = replay_table(r, names.ptr + at, t);
+    buf_fini(&names);
+    return status;
+}
+
+static int dlq_replay(struct ctl_run *r)
+{
+    struct totals t = {.progress = isatty(STDERR_FILENO) && !r->o.json};
+    uint64_t code;
+    int status = check_choice(r, "replay");
+    if (status != CTL_OK)
+        return status;
+    if (!parse_limit(r->o.limit, UINT64_MAX, &t.left) || !parse_limit(r->o.error_code, 0, &code))
+        return ctl_fail(CTL_USAGE, "--limit and --error-code want a number");
+    buf_init(&t.before, 256);
+    if (r->o.before != NULL)
+        buf_put_str(&t.before, r->o.before);
+    if (r->o.arg_count > 0)
+        status = replay_table(r, NULL, &t);
+    else if (r->o.table != NULL)
+        status = replay_table(r, r->o.table, &t);
+    else
+        status = replay_tables(r, &t);
+    buf_fini(&t.before);
+    if (t.progress && t.replayed + t.failed > REPLAY_LETTERS)
+        (void)fputs("\r", stderr);
     if (status == CTL_OK || t.replayed + t.failed > 0)
         print_totals(r, &t);
     return status != CTL_OK ? status : t.failed + t.missing > 0 ? CTL_REFUSED : CTL_OK;
