@@ -35,6 +35,7 @@ static const struct route routes[] = {
     {"/v1/health", HTTP_GET, ops_v1_health, NULL},
     {"/version", HTTP_GET, ops_version, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
+    {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
     {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},

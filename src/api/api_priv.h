@@ -102,9 +102,9 @@ void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t co
 void outcome_shown(struct ingest_outcomes *o, struct slice members);
 void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
 
-/* Everything under /v1/ops passes here before it is routed, unknown paths too (http-api §2): false,
- * and the request is answered. There are no roles yet: whoever reaches the port, by default this
- * machine only, is the operator. */
+/* Everything under /v1/ops, and /v1/schema/suggest, passes here before it is routed, unknown paths
+ * too (http-api §2): false, and the request is answered. There are no roles yet: whoever reaches
+ * the port, by default this machine only, is the operator. */
 bool ops_gate(struct api_loop *a, struct http_request *r);
 /* The `table` parameter into a->name. 1 given, 0 absent, -1 answered. */
 int api_table_parameter(struct api_loop *a, struct http_request *r);
@@ -124,6 +124,7 @@ void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);
 void ops_offset(struct api_loop *a, struct http_request *r);
 void ops_on_offsets(void *api_loop);
+void ops_suggest(struct api_loop *a, struct http_request *r);
 void ops_on_discovered(void *api_loop);
 
 /* Dead letters and held rows: ops_dlq.c, ops_replay.c. */

@@ -51,6 +51,14 @@
 /* Strict validation: tables whose checking blocks a socket loop keeps. A block is a few hundred
  * bytes a column; a daemon that feeds more tables at once makes some of them anew. */
 #define LIMIT_VERDICT_TABLES 64
+
+/* A sample for POST /v1/schema/suggest; its body has LIMIT_OPS_BODY_BYTES at most. What is beyond
+ * is left out and said so; the memory is a bound for hostile samples, a usual one takes a few MiB.
+ */
+#define LIMIT_SUGGEST_RECORDS 10000
+#define LIMIT_SUGGEST_COLUMNS 1024
+#define LIMIT_SUGGEST_MEMBERS 64 /* keys of an object that is to be a Tuple */
+#define LIMIT_SUGGEST_MEMORY  (64 * MIB)
 /* Highest rate of a limit, rows or bytes a second: beyond any machine, and far from the edge of the
  * arithmetic in src/api/limits.c. */
 #define LIMIT_RATE_MAX 1000000000000ull

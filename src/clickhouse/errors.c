@@ -88,6 +88,7 @@ enum ch_outcome ch_classify(int32_t code, const char *text)
     case 368: /* a block that 18.16 cannot cast */
     case 407: /* DECIMAL_OVERFLOW */
     case 469: /* VIOLATED_CONSTRAINT */
+    case 652: /* ONLY_NULLS_WHILE_READING_SCHEMA: {} in a Dynamic column */
     case 691: /* UNKNOWN_ELEMENT_OF_ENUM */
         return CH_DATA;
     case 164: /* READONLY */
