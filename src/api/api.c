@@ -251,6 +251,7 @@ static void metrics_make(struct api_metrics *m)
     static const char acks_help[] = "Answers to X-Ack: clickhouse, by what they say.";
     m->ack_clickhouse = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"clickhouse\"");
     m->ack_committed = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"committed\"");
+    m->rejected_limit = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"limit\"");
     m->ack_refused = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"ack\"");
     m->ack_waiting = metric_new(METRIC_GAUGE, "wavehouse_ingest_ack_waiting",
                                 "Requests that wait for their records to be in ClickHouse.", NULL);

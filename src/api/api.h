@@ -7,6 +7,7 @@
 #define WH_API_API_H
 
 #include "api/discovery.h"
+#include "api/limits.h"
 #include "cluster/commit.h"
 #include "config/config.h"
 #include "dedupe/dedupe.h"
@@ -22,6 +23,7 @@ struct api_shared {
     struct wal *wal;
     struct store *store;
     struct flush *flush;
+    struct limits *limits; /* NULL: none are enforced */
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;

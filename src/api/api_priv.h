@@ -19,7 +19,7 @@ struct api_metrics {
         *ingest_held;
     struct metric *rejected_value, *rejected_json, *rejected_record, *rejected_request,
         *rejected_log;
-    struct metric *in_flight_refused;
+    struct metric *in_flight_refused, *rejected_limit;
     struct metric *ack_waiting, *ack_clickhouse, *ack_committed, *ack_refused;
 };
 

@@ -197,7 +197,8 @@ static bool has_overlong_line(struct slice body)
 
 static int on_head(struct api_loop *a, struct http_request *r)
 {
-    if (find_table(a, r) == NULL || !check_media(a, r))
+    const struct schema_table *t = find_table(a, r);
+    if (t == NULL || !check_media(a, r) || !ingest_limit_head(a, &door_wavehouse, r, t->name))
         return 1;
     if (ingest_dry_run_asked(r) >= 0)
         return 0;

@@ -34,6 +34,8 @@ static struct metric *refusal_metric(const struct api_metrics *m, enum ingest_re
         return m->rejected_json;
     case INGEST_RECORD:
         return NULL; /* counted where records are */
+    case INGEST_LIMITED:
+        return m->rejected_limit;
     case INGEST_BUSY:
         return m->in_flight_refused;
     case INGEST_LOG:
@@ -391,6 +393,8 @@ static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_as
     enum collected how;
     do {
         how = collect(a, op, ask, io_realtime_ns());
+        if (how == COLLECTED && !ask->dry_run && !ingest_limit(a, op, ask->table->name))
+            how = ANSWERED;
         if (how == COLLECTED && !ask->dry_run)
             how = submit(a, op, ask);
         if (how == MUST_WAIT) {

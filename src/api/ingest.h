@@ -28,18 +28,20 @@ enum ingest_reason {
     INGEST_NO_SCHEMA,     /* no schema is known yet */
     INGEST_SYNTAX,        /* the body does not follow its format */
     INGEST_RECORD,        /* its only record is refused */
+    INGEST_LIMITED,       /* a rate of limits.* is used up; a foreign door answers 429 */
     INGEST_BUSY,          /* memory, or a queue, is full for the moment */
     INGEST_LOG            /* the log takes no events: disk, budget, too large, failed */
 };
 struct ingest_refusal {
     enum ingest_reason reason;
-    int status;        /* HTTP status of the WaveHouse API */
-    int32_t code;      /* ClickHouse's error number; 0: none */
-    uint64_t row;      /* of the record that refuses the request, from 1; 0: none */
-    const char *rule;  /* of a dry run's only record: which check refused it; else NULL */
-    int retry_after_s; /* > 0: the same request may do better then */
-    bool dead_letter;  /* the record is stored as a dead letter: not to be sent again */
-    struct slice text; /* valid during the call */
+    int status;                /* HTTP status of the WaveHouse API */
+    int32_t code;              /* ClickHouse's error number; 0: none */
+    uint64_t row;              /* of the record that refuses the request, from 1; 0: none */
+    const char *rule;          /* of a dry run's only record: which check refused it; else NULL */
+    int retry_after_s;         /* > 0: the same request may do better then */
+    bool dead_letter;          /* the record is stored as a dead letter: not to be sent again */
+    uint64_t limit_per_second; /* INGEST_LIMITED: the rate; retry_after_s is until it is free */
+    struct slice text;         /* valid during the call */
 };
 
 /* What a door has found out about a request. */
@@ -174,6 +176,7 @@ struct ingest_op {
     uint64_t idle_since_ns;
     uint64_t offset; /* log index of the last part, when committed; 0: nothing was logged */
     /* ingest_ack.c */
+    bool charged; /* against the rates of limits */
     enum ingest_ack ack;
     uint32_t watching; /* parts whose watches are out */
     uint64_t ack_until_ns;
@@ -239,6 +242,14 @@ void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct ht
 
 void ingest_refuse_why(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
                        const struct ingest_refusal *why);
+
+/* ingest_limit.c. False: answered. A door asks in its on_head, once the table is known. */
+bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                       struct slice table);
+bool ingest_limit(struct api_loop *a, struct ingest_op *op, struct slice table);
+/* RateLimit-… lines for a refusal as INGEST_LIMITED, each ended by CRLF; their length. 128 bytes
+ * are enough. */
+size_t ingest_limit_fields(const struct ingest_refusal *why, char *out, size_t cap);
 
 /* ingest_ack.c. Is the level known, and is there room to wait? False: answered. */
 bool ingest_ack_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r);

@@ -29,6 +29,7 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
     op->dedupe.active = false;
     op->dedupe.until_ns = 0;
     op->offset = 0;
+    op->charged = false;
     op->ack = INGEST_ACK_NONE;
     op->body_bytes = r->body.len;
     a->in_flight_bytes += op->body_bytes;

@@ -62,6 +62,9 @@
 /* Highest rate of a limit, rows or bytes a second: beyond any machine, and far from the edge of the
  * arithmetic in src/api/limits.c. */
 #define LIMIT_RATE_MAX 1000000000000ull
+/* Tables and roles whose rates are kept apart: all tables that may be known, and as many roles as
+ * may have settings. */
+#define LIMIT_LIMITED_NAMES (LIMIT_TABLES + 4096)
 
 /* Deduplication (http-api §7.5). Longer ids are hashed in two steps; a longer Idempotency-Key is
  * refused, for it is more likely a mistake than a key. */

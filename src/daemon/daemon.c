@@ -421,6 +421,9 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.build_time = BUILD_TIME;
     d->api.config = config_current;
     d->api.config_ctx = d;
+    d->api.limits = limits_new();
+    if (d->api.limits == NULL)
+        return err_set(e, -ENOMEM, "out of memory");
     (void)pthread_mutex_init(&d->api.order_lock, NULL);
     return loops_start(&d->loops, &d->api, c->server.threads, d->listen_fds, d->listen_count, e);
 }
@@ -541,6 +544,7 @@ static void stop(struct daemon *d)
         commit_stop(d->commit);
     if (d->loops != NULL)
         loops_free(d->loops);
+    limits_free(d->api.limits);
     dedupe_free(d->dedupe);
     if (d->wal != NULL)
         wal_close(d->wal);
