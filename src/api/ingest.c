@@ -205,10 +205,10 @@ static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
                 refuse_record(a, op);
                 return ANSWERED;
             }
-        } else if (op->dry_run) {
-            outcome_shown(&op->outcomes, buf_slice(&op->shown));
         } else if (op->duplicate) {
             outcome_duplicate(&op->outcomes);
+        } else if (op->dry_run) {
+            outcome_shown(&op->outcomes, buf_slice(&op->shown));
         } else {
             outcome_ok(&op->outcomes);
         }
@@ -408,7 +408,8 @@ static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_as
         ingest_op_release(a, op);
         return;
     }
-    ingest_dedupe_count(a, op);
+    if (!ask->dry_run)
+        ingest_dedupe_count(a, op);
     if (op->outstanding == 0)
         op_decided(a, op);
 }

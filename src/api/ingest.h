@@ -224,6 +224,9 @@ void ingest_dedupe_missing(struct ingest_op *op);
 /* Reserve the id at hand. 0; 1 the record is a duplicate; WH_EAGAIN its fate is open
  * (ingest_dedupe_wait); -ENOMEM, also when the ids are at their limit (no_room). */
 int ingest_dedupe_reserve(struct api_loop *a, struct ingest_op *op) WH_MUST_CHECK;
+/* The same without reserving, for a dry run; an id whose fate is open counts as new. 0, 1, -ENOMEM.
+ */
+int ingest_dedupe_look_up(struct api_loop *a, struct ingest_op *op) WH_MUST_CHECK;
 /* The record was added to the part with this result: so is its id, or it is given back. */
 int ingest_dedupe_keep(struct ingest_op *op, struct ingest_part *part, int rc) WH_MUST_CHECK;
 /* Give back what is reserved and wait for the fate of the id at hand. */

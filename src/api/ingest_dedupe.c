@@ -244,6 +244,17 @@ int ingest_dedupe_reserve(struct api_loop *a, struct ingest_op *op)
     return -ENOMEM;
 }
 
+int ingest_dedupe_look_up(struct api_loop *a, struct ingest_op *op)
+{
+    struct ingest_dedupe *d = &op->dedupe;
+    int own = is_own(a, op);
+    if (own != 0)
+        return own;
+    if (dedupe_ready(d->dedupe) && dedupe_known(d->dedupe, &d->id))
+        return 1;
+    return dedupe_set_add(&a->dedupe->own, d->id.bytes);
+}
+
 int ingest_dedupe_keep(struct ingest_op *op, struct ingest_part *part, int rc)
 {
     struct ingest_dedupe *d = &op->dedupe;

@@ -18,6 +18,10 @@ int ingest_dry_run_show(struct api_loop *a, struct ingest_op *op, const struct s
 
 void ingest_dry_run_put_single(const struct ingest_op *op, struct buf *out)
 {
+    if (op->duplicate) {
+        buf_put_slice(out, SLICE_LIT("{\"duplicate\":true,\"dry_run\":true}"));
+        return;
+    }
     buf_put_slice(out, SLICE_LIT("{\"ok\":true,\"dry_run\":true,"));
     buf_put_slice(out, buf_slice(&op->shown));
     buf_put_u8(out, '}');

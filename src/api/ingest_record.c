@@ -150,13 +150,16 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
             discovery_nudge(a->shared->discovery);
         return 0;
     }
-    if (op->dry_run)
-        return 0;
+    bool with_id = op->dedupe.active && op->dedupe.has_id;
+    if (op->dry_run) {
+        rc = with_id ? ingest_dedupe_look_up(a, op) : 0;
+        op->duplicate = rc == 1;
+        return rc < 0 ? rc : 0;
+    }
     if (op->result.unknown_ignored > 0)
         metric_add(a->metrics.ingest_unknown_ignored, op->result.unknown_ignored);
     if (op->result.unknown_held > 0)
         metric_add(a->metrics.ingest_held, 1);
-    bool with_id = op->dedupe.active && op->dedupe.has_id;
     rc = with_id ? ingest_dedupe_reserve(a, op) : 0;
     op->duplicate = rc == 1;
     if (rc != 0) {

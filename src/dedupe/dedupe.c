@@ -233,6 +233,11 @@ void dedupe_prefetch(const struct dedupe *d, const struct dedupe_id *id)
     dedupe_table_prefetch(d->table, id);
 }
 
+bool dedupe_known(const struct dedupe *d, const struct dedupe_id *id)
+{
+    return dedupe_table_has(d->table, id);
+}
+
 enum dedupe_verdict dedupe_reserve(struct dedupe *d, const struct dedupe_id *id)
 {
     if (dedupe_table_bytes(d->table) > atomic_load_explicit(&d->bytes_max, memory_order_relaxed))

@@ -49,6 +49,8 @@ const struct dedupe_key *dedupe_key(const struct dedupe *d);
 /* Any thread, never block. reserve: only when ready. */
 void dedupe_prefetch(const struct dedupe *d, const struct dedupe_id *id);
 enum dedupe_verdict dedupe_reserve(struct dedupe *d, const struct dedupe_id *id);
+/* Whether it was committed before; nothing is reserved. */
+bool dedupe_known(const struct dedupe *d, const struct dedupe_id *id);
 /* The fate of reserved ids; those that are none are skipped. log_index: of their entry, when
  * committed. */
 void dedupe_settle(struct dedupe *d, const void *ids, uint32_t count, bool committed,

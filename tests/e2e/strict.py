@@ -184,16 +184,18 @@ def answers(server):
                  f" ENGINE = MergeTree ORDER BY id{window}")
     server.query(f"CREATE TABLE {db}.wide (id UInt32, p FixedString(250), q FixedString(250)) ENGINE = Memory")
     server.query(f"CREATE TABLE {db}.lax (id UInt32) ENGINE = Memory")
+    server.query(f"CREATE TABLE {db}.ids (id UInt32) ENGINE = Memory")
 
     def is_answer(got, want, name):
         same((got.status, got.json()), want, f"{server.name}: {name}")
 
     bad = {"id": 1, "n": "12x", "tags": []}
     text = 'column "n": cannot read "12x" as Int32: the value does not have the form of the type'
-    settings = {"ingest.validation": "strict", "ingest.tables.lax.validation": "shape", "flush.interval": "100ms"}
+    settings = {"ingest.validation": "strict", "ingest.tables.lax.validation": "shape",
+                "dedupe.tables.ids": {"enabled": True, "id_field": "id", "require_id": True}, "flush.interval": "100ms"}
     with Daemon(server, db, name="strict-answers", settings=settings) as d:
         d.start("/readyz")
-        d.know("t", "wide", "lax")
+        d.know("t", "wide", "lax", "ids")
         is_answer(d.ingest("t", bad), (400, {"error": text, "exception_code": 27}), "a value that ClickHouse refuses")
         is_answer(d.ingest("t", {"id": 1, "n": 1, "tags": [], "kind": "c"}),
                   (400, {"error": 'column "kind": cannot read "c" as Enum8(\'a\' = 1, \'b\' = 2): no element of the enumeration',
@@ -208,6 +210,7 @@ def answers(server):
                   "in an array only that record fails")
         same(number(d, "value"), 3, f"{server.name}: three values counted")
         dry_run(d, server, bad, text, is_answer)
+        dry_run_with_ids(d, is_answer)
         is_answer(d.ingest("lax", {"id": "x"}), (200, {"ok": True}), "a table with its own setting")
         d.config["ingest"]["validation"] = "shape"
         d.write_config()
@@ -249,6 +252,25 @@ def dry_run(d, server, bad, text, is_answer):
     ok(len(a.body) < 17 << 20 and v["truncated"] is True and v["succeeded"] == 6000 and len(v["results"]) == 6000 and
        "row" in v["results"][0] and v["results"][-1] == {"index": 6000, "ok": True},
        f"{server.name}: dry run: the answer is bounded", f"{len(a.body)} bytes")
+
+
+def dry_run_with_ids(d, is_answer):
+    def shown(n):
+        return {"index": n, "ok": True, "row": {"id": n}}
+    is_answer(d.ingest("ids&dry_run=1", [{"id": 1}, {"id": 2}, {"id": 2}, {}]),
+              (200, {"total": 4, "succeeded": 2, "failed": 1, "duplicates": 1, "dry_run": True, "results": [
+                  shown(1), shown(2), {"index": 3, "duplicate": True},
+                  {"index": 4, "error": 'missing required column "id" for table "ids"', "rule": "missing_column"}]}),
+              "dry run: a repeat within the batch")
+    is_answer(d.ingest("ids", {"id": 1}), (200, {"ok": True}), "a dry run has reserved no id")
+    is_answer(d.ingest("ids&dry_run=1", {"id": 1}), (200, {"duplicate": True, "dry_run": True}), "dry run: a known id")
+    is_answer(d.ingest("ids&dry_run=1", {"id": 2}), (200, {"ok": True, "dry_run": True, "row": {"id": 2}}),
+              "dry run: a new one")
+    counted = [v for k, v in d.metrics().items() if k.startswith("wavehouse_dedupe_hits_total")]
+    same(sum(counted), 0, "dry runs count no duplicates")
+    is_answer(d.ingest("ids&dry_run=1", {"id": 3}, Idempotency_Key="k", X_Ack="clickhouse"),
+              (200, {"ok": True, "dry_run": True, "row": {"id": 3}}), "dry run: nothing to wait for")
+    is_answer(d.ingest("ids", {"id": 3}, Idempotency_Key="k"), (200, {"ok": True}), "nor a key")
 
 
 def both_generations():
