@@ -288,15 +288,26 @@ static int add_entry(struct pass *p, struct err *e)
     return rc;
 }
 
+/* All entries that hold wanted rows. After the last of them it ends, unless they are the plan's
+ * last ones: then the log must end with them. */
 static int each_entry(const struct flush_source *src, struct pass *p,
                       int (*each)(struct pass *p, struct err *e), struct err *e)
 {
     struct flush_scan scan;
     struct flush_scan_entry entry;
+    const struct flush_rows *rows = p->walk.rows;
+    struct flush_mark *mark = src->mark;
+    if (rows->range_count == 0)
+        return 0;
+    uint32_t end = rows->ranges[rows->range_count - 1].hi;
     int rc = flush_scan_open(&scan, src->wal, src->table_name, src->spans, src->span_count, e);
+    if (rc == 0 && mark->index != 0 && mark->row <= rows->ranges[0].lo)
+        rc = flush_scan_seek(&scan, mark->index, mark->row, e);
     p->scan = &scan;
     p->entry = &entry;
-    while (rc == 0 && (rc = flush_scan_next(&scan, &entry, e)) == 0) {
+    while (rc == 0 && (scan.row < end || end == src->row_count) &&
+           (rc = flush_scan_next(&scan, &entry, e)) == 0) {
+        *mark = (struct flush_mark){entry.index, entry.row};
         rc = each(p, e);
         if (rc == 0)
             rc = flush_scan_check(&scan, e);

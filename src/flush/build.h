@@ -53,6 +53,13 @@ struct flush_row {
 typedef int flush_refuse_fn(void *ctx, const struct flush_row *row, int32_t code, struct slice text,
                             bool unknown_column);
 
+/* An entry of the plan and the number of its first record; index 0: none. Where the last build
+ * ended, so that one of later rows need not read the log from the plan's first entry on. */
+struct flush_mark {
+    uint64_t index;
+    uint32_t row;
+};
+
 struct flush_source {
     struct wal *wal;
     struct slice table_name;
@@ -61,6 +68,7 @@ struct flush_source {
     uint32_t row_count; /* of the plan; another number found is WH_ECORRUPT */
     struct schema_catalog *catalog;
     const struct schema_table *table;
+    struct flush_mark *mark; /* used and moved on */
     flush_refuse_fn *refuse;
     void *ctx;
 };

@@ -10,6 +10,8 @@
 #define FLUSH_VERSION 1
 /* Since version 2 an item has the sender. */
 #define FLUSH_DEAD_VERSION 2
+/* Version 2 of a plan says in which pieces its rows go; one without pieces is still version 1. */
+#define FLUSH_PLAN_VERSION 2
 
 /* The first eight bytes are alike in all: u8 version, u8 kind, u16 table_len, u32 (per type). */
 enum {
@@ -25,7 +27,9 @@ enum {
     PLAN_BYTES = 24,
     PLAN_FINGERPRINT = 32,
     PLAN_TOKEN_LEN = 40,
-    PLAN_TABLE = 42
+    PLAN_TABLE = 42,
+    PLAN_PIECE_ROWS = 42,
+    PLAN_TABLE_2 = 46
 };
 enum {
     PROGRESS_PLAN = 8,
@@ -74,9 +78,14 @@ static char *head_put(struct buf *out, size_t fixed_len, uint8_t kind, struct sl
 void flush_plan_put(struct buf *out, const struct flush_plan *p)
 {
     must(p->token.len <= UINT16_MAX && p->first > 0 && p->first <= p->last);
-    char *h = head_put(out, PLAN_TABLE, FLUSH_KIND_PLAN, p->table, p->rows);
+    bool pieces = p->piece_rows != 0;
+    char *h = head_put(out, pieces ? PLAN_TABLE_2 : PLAN_TABLE, FLUSH_KIND_PLAN, p->table, p->rows);
     if (h == NULL)
         return;
+    if (pieces) {
+        h[HEAD_VERSION] = FLUSH_PLAN_VERSION;
+        le32_put(h + PLAN_PIECE_ROWS, p->piece_rows);
+    }
     le64_put(h + PLAN_FIRST, p->first);
     le64_put(h + PLAN_LAST, p->last);
     le64_put(h + PLAN_BYTES, p->bytes);
@@ -174,7 +183,8 @@ static int head_get(struct slice p, size_t fixed_len, uint8_t kind_max, struct s
 int flush_plan_kind(struct slice payload, enum flush_plan_kind *kind, struct err *e)
 {
     struct slice table;
-    int rc = head_get(payload, PROGRESS_TABLE, FLUSH_KIND_PROGRESS, &table, e);
+    int rc = head_get_version(payload, PROGRESS_TABLE, FLUSH_PLAN_VERSION, FLUSH_KIND_PROGRESS,
+                              &table, e);
     if (rc == 0)
         *kind = (enum flush_plan_kind)payload.ptr[HEAD_KIND];
     return rc;
@@ -182,18 +192,24 @@ int flush_plan_kind(struct slice payload, enum flush_plan_kind *kind, struct err
 
 int flush_plan_get(struct slice payload, struct flush_plan *p, struct err *e)
 {
-    int rc = head_get(payload, PLAN_TABLE, FLUSH_KIND_PLAN, &p->table, e);
+    bool pieces = payload.len > 0 && payload.ptr[HEAD_VERSION] == FLUSH_PLAN_VERSION;
+    size_t fixed_len = pieces ? PLAN_TABLE_2 : PLAN_TABLE;
+    int rc =
+        head_get_version(payload, fixed_len, FLUSH_PLAN_VERSION, FLUSH_KIND_PLAN, &p->table, e);
     if (rc != 0)
         return rc;
     const char *h = payload.ptr;
+    p->piece_rows = pieces ? le32_get(h + PLAN_PIECE_ROWS) : 0;
     p->rows = le32_get(h + HEAD_U32);
     p->first = le64_get(h + PLAN_FIRST);
     p->last = le64_get(h + PLAN_LAST);
     p->bytes = le64_get(h + PLAN_BYTES);
     p->fingerprint = le64_get(h + PLAN_FINGERPRINT);
     p->token = (struct slice){p->table.ptr + p->table.len, le16_get(h + PLAN_TOKEN_LEN)};
-    if (payload.len != PLAN_TABLE + p->table.len + p->token.len || p->first == 0 ||
-        p->first > p->last || p->rows == 0 || p->rows > FLUSH_PLAN_ROWS_MAX)
+    if (payload.len != fixed_len + p->table.len + p->token.len || p->first == 0 ||
+        p->first > p->last || p->rows == 0 || p->rows > FLUSH_PLAN_ROWS_MAX ||
+        (pieces && p->piece_rows == 0) ||
+        flush_piece_count(p->rows, p->piece_rows) > FLUSH_PIECES_MAX)
         return err_set(e, WH_ECORRUPT, "flush plan with impossible fields");
     return 0;
 }

@@ -23,7 +23,15 @@ struct flush_plan {
     uint64_t bytes;       /* of text */
     uint64_t fingerprint; /* schema version when it was cut; 0: none known */
     uint32_t rows;
+    /* Not 0: the rows go in pieces of so many, rows 0 … piece_rows−1 and so on, each a unit of its
+     * own from the start. */
+    uint32_t piece_rows;
 };
+#define FLUSH_PIECES_MAX 64 /* more of them in a plan are damage */
+static inline uint32_t flush_piece_count(uint32_t rows, uint32_t piece_rows)
+{
+    return piece_rows == 0 ? 1 : (rows - 1) / piece_rows + 1;
+}
 
 /* WAL_FLUSH_PLAN, kind PROGRESS: all rows of the plan that are in none of the units are finished.
  */

@@ -397,6 +397,7 @@ static struct flush_open *open_new(uint64_t index, const struct flush_plan *p, u
     o->first = p->first;
     o->last = p->last;
     o->rows = p->rows;
+    o->piece_rows = p->piece_rows;
     o->bytes = p->bytes;
     o->fingerprint = p->fingerprint;
     o->time_ns = time_ns;
@@ -560,14 +561,35 @@ void flush_ledger_want(struct flush_ledger *l, struct flush_table *t)
         reschedule(l, t);
 }
 
+/* So many rows of this plan are a piece: about FLUSH_PIECE times max_rows or max_bytes, whichever
+ * comes first when all rows are of average size. */
+static uint32_t piece_of(const struct flush_rules *r, uint64_t rows, uint64_t bytes)
+{
+    uint64_t piece = r->max_rows * FLUSH_PIECE, fit = rows;
+    if (bytes > r->max_bytes * FLUSH_PIECE)
+        fit = (uint64_t)((double)rows * (double)(r->max_bytes * FLUSH_PIECE) / (double)bytes);
+    piece = fit < piece ? fit : piece;
+    uint64_t least = (rows - 1) / FLUSH_PIECES_MAX + 1;
+    piece = piece > least ? piece : least;
+    return piece < rows ? (uint32_t)piece : 0;
+}
+
+/* A backlog is cut in larger plans that go in pieces: while one is sent
+ * the next is encoded, and there is no waiting for plan and done entries in between. */
 void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t now_ns,
                       struct flush_plan *plan)
 {
     must(t->phase == FLUSH_IDLE && t->run_count > 0 && t->open == NULL);
-    uint64_t rows = 0, bytes = 0, last = 0;
+    uint64_t rows = 0, bytes = 0, last = 0, rows_max = l->burst_rows, bytes_max = l->burst_bytes;
+    bool backlog = t->rows > FLUSH_BACKLOG * rows_max || t->bytes > FLUSH_BACKLOG * bytes_max;
+    if (backlog) {
+        rows_max = l->rules.max_rows * FLUSH_PIECES;
+        rows_max = rows_max < FLUSH_PLAN_ROWS_MAX ? rows_max : FLUSH_PLAN_ROWS_MAX;
+        bytes_max = l->rules.max_bytes * FLUSH_PIECES;
+    }
     for (uint32_t i = 0; i < t->run_count; i++) {
         const struct flush_run *run = run_at(t, i);
-        if (i > 0 && (rows + run->rows > l->burst_rows || bytes + run->bytes > l->burst_bytes))
+        if (i > 0 && (rows + run->rows > rows_max || bytes + run->bytes > bytes_max))
             break;
         rows += run->rows;
         bytes += run->bytes;
@@ -578,6 +600,7 @@ void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t no
     plan->last = last;
     plan->rows = (uint32_t)rows;
     plan->bytes = bytes;
+    plan->piece_rows = backlog ? piece_of(&l->rules, rows, bytes) : 0;
     t->sealed = last;
     t->cut_ns = now_ns;
     t->wanted = false;

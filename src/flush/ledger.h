@@ -21,6 +21,9 @@
 #define FLUSH_SPACING_MS 1000 /* but a busy table gets about one insert a second */
 #define FLUSH_BURST      4    /* times max_rows and max_bytes: most in a busy table's plan */
 #define FLUSH_WANTED_MS  200  /* a table that somebody waits for: between two of its cuts */
+#define FLUSH_BACKLOG    2    /* times a burst: a table with more is behind, not just busy */
+#define FLUSH_PIECES     16   /* times max_rows and max_bytes: most in the plan of a backlog, … */
+#define FLUSH_PIECE      2    /* … which goes in pieces of so many times max_rows and max_bytes */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
@@ -55,7 +58,7 @@ struct flush_span {
 /* A committed plan without a done entry. */
 struct flush_open {
     uint64_t index, first, last, bytes, fingerprint, time_ns;
-    uint32_t rows;
+    uint32_t rows, piece_rows;
     char *token;
     struct flush_rows *units; /* from the last progress entry, without dead rows; NULL: none yet */
     uint32_t unit_count;
@@ -134,7 +137,7 @@ void flush_ledger_recount(struct flush_ledger *l, struct flush_table *t, uint64_
 struct flush_table *flush_ledger_due(struct flush_ledger *l, uint64_t now_ns, uint64_t *next_ns);
 /* Somebody waits for rows of this table: they do not wait for the interval. Until the next cut. */
 void flush_ledger_want(struct flush_ledger *l, struct flush_table *t);
-/* IDLE → PROPOSED: fill plan's first, last, rows, bytes from the oldest runs. */
+/* IDLE → PROPOSED: fill plan's first, last, rows, bytes, piece_rows from the oldest runs. */
 void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t now_ns,
                       struct flush_plan *plan);
 /* The proposal was refused: IDLE, not before until_ns. */

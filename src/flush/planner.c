@@ -347,7 +347,7 @@ static void plan_decided(struct planner *p, struct flush_proposal *fp, uint64_t 
 
 static int job_units(struct flush_job *job, const struct flush_open *o)
 {
-    uint32_t n = o->units != NULL ? o->unit_count : 1;
+    uint32_t n = o->units != NULL ? o->unit_count : flush_piece_count(o->rows, o->piece_rows);
     if (n > job->unit_cap) {
         struct flush_rows *units = realloc(job->units, n * sizeof(*units));
         if (units == NULL)
@@ -363,9 +363,17 @@ static int job_units(struct flush_job *job, const struct flush_open *o)
         rc = flush_rows_copy(&job->units[i], &o->units[i]);
     if (o->units != NULL)
         return rc;
-    struct flush_range range = {0, o->rows};
-    struct flush_rows all = {.ranges = &range, .range_count = 1, .range_cap = 1, .count = o->rows};
-    return flush_rows_minus(&job->units[0], &all, &o->dead);
+    /* Piece by piece, the first on top of the stack. */
+    uint32_t piece = o->piece_rows != 0 ? o->piece_rows : o->rows;
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        struct flush_range range = {i * piece, i + 1 < n ? (i + 1) * piece : o->rows};
+        struct flush_rows rows = {.ranges = &range,
+                                  .range_count = 1,
+                                  .range_cap = 1,
+                                  .count = range.hi - range.lo};
+        rc = flush_rows_minus(&job->units[n - 1 - i], &rows, &o->dead);
+    }
+    return rc;
 }
 
 /* Everything that a sender needs to know of the table's open plan, copied: the ledger may move on.

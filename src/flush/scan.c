@@ -19,6 +19,15 @@ int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
     return span_count == 0 ? 0 : wal_cursor_open(&s->cursor, w, spans[0].first, e);
 }
 
+int flush_scan_seek(struct flush_scan *s, uint64_t index, uint32_t row, struct err *e)
+{
+    s->at = 0;
+    while (s->at < s->span_count && s->spans[s->at].last < index)
+        s->at++;
+    s->row = row;
+    return s->at == s->span_count ? 0 : wal_cursor_seek(s->cursor, index, e);
+}
+
 int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry, struct err *e)
 {
     struct wal_view view;

@@ -26,6 +26,10 @@ struct flush_scan_entry {
 int flush_scan_open(struct flush_scan *s, struct wal *w, struct slice table,
                     const struct flush_span *spans, uint32_t span_count,
                     struct err *e) WH_MUST_CHECK;
+/* Go on with the entry `index`, which is of the table and in the spans; its first record has the
+ * number row. 0; as open. */
+int flush_scan_seek(struct flush_scan *s, uint64_t index, uint32_t row,
+                    struct err *e) WH_MUST_CHECK;
 /* WH_EEND past the range; WH_ECORRUPT. */
 int flush_scan_next(struct flush_scan *s, struct flush_scan_entry *entry,
                     struct err *e) WH_MUST_CHECK;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A sender: one thread, one native connection, one job at a time (doc/flush.md, "Sending").
+ * While it sends a unit, its helper may build the next one (ahead.h).
  *
  * The job's units lie on a stack. A unit is built into groups (build.h); what the encoder refuses
  * is dead-lettered and committed before anything is sent; then each group is one INSERT whose token
@@ -11,7 +12,7 @@
 #include "base/magic.h"
 #include "base/metric.h"
 #include "clickhouse/http_client.h"
-#include "flush/build.h"
+#include "flush/ahead.h"
 #include "flush/job.h"
 #include "io/clock.h"
 
@@ -25,9 +26,10 @@
 #define SENDER_MAGIC     0x53454e44u
 #define DEAD_ENTRY_BYTES (64 * KIB) /* a dead letter entry is closed beyond this */
 #define YIELD_NS         2000000000u
-#define IDLE_RELEASE_MS                                                      \
-    10000 /* without work for so long, buffers and connection are given back \
-           */
+#define IDLE_RELEASE_MS                                                                          \
+    10000                     /* without work for so long, buffers and connection are given back \
+                               */
+#define AHEAD_ROWS_MIN   1000 /* smaller units are built in no time */
 #define PROPOSE_RETRY_MS 5
 #define PROPOSE_TRIES    400
 #define TOKEN_CAP        (64 + LIMIT_NAME_BYTES + 128)
@@ -43,14 +45,20 @@ struct flush_sender {
     struct ch_target *target;       /* that the two clients were made with; NULL: there are none */
     struct ch_native *native;
     struct ch_http *http;
-    struct flush_build build;
+    struct flush_build builds[2]; /* at hand, and the helper's; they change places */
+    struct flush_build *build, *other;
+    struct flush_ahead *ahead; /* NULL: not made yet */
     struct flush_rows unit, left, right;
     struct flush_source source; /* of the job at hand */
-    uint32_t dead_count;        /* items in proposal.payload */
-    int32_t dead_code;          /* of the first of them */
-    enum flush_fate dead_fate;  /* of all of them */
-    bool split;                 /* halves on the stack that no progress entry knows */
-    bool unsaved;               /* the stack differs from what a restart would find */
+    struct flush_mark mark;     /* in its plan */
+    struct dead_items {
+        uint32_t count;       /* items in the payload */
+        int32_t code;         /* of the first of them */
+        enum flush_fate fate; /* of all of them */
+    } dead, ahead_dead;       /* in proposal.payload; in ahead_payload */
+    struct buf ahead_payload;
+    bool split;   /* halves on the stack that no progress entry knows */
+    bool unsaved; /* the stack differs from what a restart would find */
     uint64_t started_ns;
     struct metric *insert_seconds;
 };
@@ -193,11 +201,11 @@ static void dead_say(const struct flush_sender *s, uint32_t rows)
 {
     static struct log_limit limit = LOG_LIMIT(10), held_limit = LOG_LIMIT(10);
     uint64_t dropped;
-    if (s->dead_fate == FLUSH_FATE_DROPPED) {
+    if (s->dead.fate == FLUSH_FATE_DROPPED) {
         log_error("flush.dropped",
                   "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
                   s->job.plan.table.ptr, rows);
-    } else if (s->dead_fate == FLUSH_FATE_HELD) {
+    } else if (s->dead.fate == FLUSH_FATE_HELD) {
         if (log_limit_pass(&held_limit, &dropped))
             log_warn("flush.held",
                      "table=%s rows=%u: a column that they have is gone; they are held until it is "
@@ -207,7 +215,7 @@ static void dead_say(const struct flush_sender *s, uint32_t rows)
         log_warn("flush.dead_letters",
                  "table=%s rows=%u code=%d: refused for good, kept with the reason beside them; "
                  "repeated=%" PRIu64,
-                 s->job.plan.table.ptr, rows, s->dead_code, dropped);
+                 s->job.plan.table.ptr, rows, s->dead.code, dropped);
 }
 
 static const char *const fate_names[] = {
@@ -215,10 +223,10 @@ static const char *const fate_names[] = {
 
 static int dead_commit(struct flush_sender *s)
 {
-    if (s->dead_count == 0)
+    if (s->dead.count == 0)
         return 0;
-    uint32_t n = s->dead_count;
-    s->dead_count = 0;
+    uint32_t n = s->dead.count;
+    s->dead.count = 0;
     flush_dead_set_count(&s->proposal.payload, n);
     int rc = commit_payload(s, WAL_DEAD_LETTER);
     if (rc != 0)
@@ -233,55 +241,83 @@ static int dead_commit(struct flush_sender *s)
         metric_add(metric_new(METRIC_COUNTER, "wavehouse_ingest_poison_total",
                               "Records that ClickHouse refuses for good",
                               "table=\"%s\",reason=\"%s\",disposition=\"%s\"", label.ptr,
-                              job->give_up ? "schema" : "data", fate_names[s->dead_fate]),
+                              job->give_up ? "schema" : "data", fate_names[s->dead.fate]),
                    n);
     buf_fini(&label);
     dead_say(s, n);
     return 0;
 }
 
-static int dead_add(struct flush_sender *s, const struct flush_dead_item *item,
-                    enum flush_fate fate)
+/* Would the item make the entry too long, or does it belong to another one? */
+static bool dead_full(const struct dead_items *dead, const struct buf *payload,
+                      const struct flush_dead_item *item, enum flush_fate fate)
 {
-    struct buf *payload = &s->proposal.payload;
-    if (s->dead_count > 0 &&
-        (payload->len + item->record.len > DEAD_ENTRY_BYTES || fate != s->dead_fate)) {
-        int rc = dead_commit(s);
-        if (rc != 0)
-            return rc;
-    }
-    if (s->dead_count == 0) {
-        struct flush_dead head = {.table = s->job.plan.table,
-                                  .plan_index = s->job.plan_index,
+    return dead->count > 0 &&
+           (payload->len + item->record.len > DEAD_ENTRY_BYTES || fate != dead->fate);
+}
+
+static int dead_put(const struct flush_job *job, struct dead_items *dead, struct buf *payload,
+                    const struct flush_dead_item *item, enum flush_fate fate)
+{
+    if (dead->count == 0) {
+        struct flush_dead head = {.table = job->plan.table,
+                                  .plan_index = job->plan_index,
                                   .failed_at_ns = io_realtime_ns(),
                                   .fate = fate};
         buf_reset(payload);
         flush_dead_put_head(payload, &head);
-        s->dead_code = item->code;
-        s->dead_fate = fate;
+        dead->code = item->code;
+        dead->fate = fate;
     }
     flush_dead_put_item(payload, item);
-    s->dead_count++;
+    dead->count++;
     return buf_ok(payload) ? 0 : -ENOMEM;
+}
+
+static enum flush_fate dead_item(const struct flush_job *job, const struct flush_row *row,
+                                 int32_t code, struct slice text, bool unknown_column,
+                                 struct flush_dead_item *item)
+{
+    enum flush_fate fate = unknown_column && job->hold ? FLUSH_FATE_HELD
+                           : job->dlq_enabled          ? FLUSH_FATE_DEAD
+                                                       : FLUSH_FATE_DROPPED;
+    *item = (struct flush_dead_item){.index = row->index,
+                                     .received_ns = row->record.received_ns,
+                                     .ordinal = row->ordinal,
+                                     .row = row->row,
+                                     .code = code,
+                                     .text = text,
+                                     .sender = row->sender};
+    if (fate != FLUSH_FATE_DROPPED)
+        item->record = row->record.text;
+    return fate;
 }
 
 static int on_refused(void *ctx, const struct flush_row *row, int32_t code, struct slice text,
                       bool unknown_column)
 {
     struct flush_sender *s = ctx;
-    enum flush_fate fate = unknown_column && s->job.hold ? FLUSH_FATE_HELD
-                           : s->job.dlq_enabled          ? FLUSH_FATE_DEAD
-                                                         : FLUSH_FATE_DROPPED;
-    struct flush_dead_item item = {.index = row->index,
-                                   .received_ns = row->record.received_ns,
-                                   .ordinal = row->ordinal,
-                                   .row = row->row,
-                                   .code = code,
-                                   .text = text,
-                                   .sender = row->sender};
-    if (fate != FLUSH_FATE_DROPPED)
-        item.record = row->record.text;
-    return dead_add(s, &item, fate);
+    struct flush_dead_item item;
+    enum flush_fate fate = dead_item(&s->job, row, code, text, unknown_column, &item);
+    if (dead_full(&s->dead, &s->proposal.payload, &item, fate)) {
+        int rc = dead_commit(s);
+        if (rc != 0)
+            return rc;
+    }
+    return dead_put(&s->job, &s->dead, &s->proposal.payload, &item, fate);
+}
+
+/* On the helper's thread, which commits nothing: with more refusals than one entry holds it gives
+ * up. Of the job it reads what stays as it is while the job runs. */
+static int on_refused_ahead(void *ctx, const struct flush_row *row, int32_t code, struct slice text,
+                            bool unknown_column)
+{
+    struct flush_sender *s = ctx;
+    struct flush_dead_item item;
+    enum flush_fate fate = dead_item(&s->job, row, code, text, unknown_column, &item);
+    if (dead_full(&s->ahead_dead, &s->ahead_payload, &item, fate))
+        return WH_EFULL;
+    return dead_put(&s->job, &s->ahead_dead, &s->ahead_payload, &item, fate);
 }
 
 /* ClickHouse's own words for a key that is no column, in lines that went as JSONEachRow. */
@@ -399,7 +435,7 @@ static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bo
         (void)snprintf(ce->text, sizeof(ce->text), "out of memory");
     } else {
         struct ch_http_request q = {.sql = buf_slice(&sql),
-                                    .body = buf_slice(&s->build.body),
+                                    .body = buf_slice(&s->build->body),
                                     .settings = settings.ptr,
                                     .response_max = 64 * KIB};
         outcome = ch_http_query(s->http, &q, &answer, ce);
@@ -525,7 +561,7 @@ static int group_send(struct flush_sender *s, const struct flush_group *g,
 static int lines_send(struct flush_sender *s, const struct flush_rows *rows)
 {
     struct err e = {0};
-    int rc = flush_build_lines(&s->build, &s->source, rows, &e);
+    int rc = flush_build_lines(s->build, &s->source, rows, &e);
     return rc != 0 ? build_failed(s, rc, &e) : group_send(s, NULL, rows);
 }
 
@@ -535,14 +571,14 @@ static int groups_send(struct flush_sender *s)
 {
     uint32_t i;
     int rc = 0;
-    for (i = 0; i < s->build.group_count && rc == 0; i++) {
-        const struct flush_group *g = s->build.groups[i];
+    for (i = 0; i < s->build->group_count && rc == 0; i++) {
+        const struct flush_group *g = s->build->groups[i];
         if (g->rows.count > 0)
             rc = g->block != NULL ? group_send(s, g, &g->rows) : lines_send(s, &g->rows);
     }
     if (rc == STEP_RETRY)
-        for (uint32_t k = i - 1; k < s->build.group_count; k++)
-            if (unit_push(&s->job, &s->build.groups[k]->rows) != 0)
+        for (uint32_t k = i - 1; k < s->build->group_count; k++)
+            if (unit_push(&s->job, &s->build->groups[k]->rows) != 0)
                 return STEP_LOG; /* without a progress entry: the stack is not whole */
     return rc;
 }
@@ -553,17 +589,54 @@ static int unit_back(struct flush_sender *s, int step)
     return unit_push(&s->job, &s->unit) == 0 ? step : STEP_LOG;
 }
 
+/* The unit that comes next is built while this one is sent. */
+static void ahead_begin(struct flush_sender *s)
+{
+    const struct flush_job *job = &s->job;
+    if (job->unit_count == 0 || job->units[job->unit_count - 1].count < AHEAD_ROWS_MIN)
+        return;
+    if (s->ahead == NULL && (s->ahead = flush_ahead_new()) == NULL)
+        return;
+    struct flush_source src = s->source;
+    src.refuse = on_refused_ahead;
+    s->ahead_dead.count = 0;
+    (void)flush_ahead_start(s->ahead, s->other, &src, &job->units[job->unit_count - 1]);
+}
+
+/* Is the unit at hand built already? Then it is in s->build, its refused rows in the payload. */
+static bool ahead_take(struct flush_sender *s)
+{
+    if (s->ahead == NULL || !flush_ahead_busy(s->ahead) ||
+        flush_ahead_wait(s->ahead, &s->unit, &s->mark) != 0)
+        return false;
+    struct flush_build *built = s->other;
+    s->other = s->build;
+    s->build = built;
+    s->dead = s->ahead_dead;
+    buf_reset(&s->proposal.payload);
+    if (s->dead.count > 0)
+        buf_put_slice(&s->proposal.payload, buf_slice(&s->ahead_payload));
+    return true;
+}
+
+static void ahead_end(struct flush_sender *s)
+{
+    if (s->ahead != NULL && flush_ahead_busy(s->ahead))
+        (void)flush_ahead_wait(s->ahead, &s->unit, &s->mark);
+}
+
 static int unit_run_native(struct flush_sender *s)
 {
     struct err e = {0};
-    int rc = flush_build_blocks(&s->build, &s->source, &s->unit, &e);
+    int rc = ahead_take(s) ? 0 : flush_build_blocks(s->build, &s->source, &s->unit, &e);
     if (rc != 0)
         return unit_back(s, build_failed(s, rc, &e));
     rc = dead_commit(s);
     if (rc != 0)
         return rc;
-    if (unit_push(&s->job, &s->build.rest) != 0)
+    if (unit_push(&s->job, &s->build->rest) != 0)
         return STEP_LOG;
+    ahead_begin(s);
     return groups_send(s);
 }
 
@@ -583,7 +656,7 @@ static int unit_run(struct flush_sender *s)
     if (s->unit.count == 0)
         return 0;
     buf_reset(&s->proposal.payload);
-    s->dead_count = 0;
+    s->dead.count = 0;
     if (s->source.table == NULL)
         return dead_rows(s, &s->unit);
     return s->source.table->native ? unit_run_native(s) : unit_run_http(s);
@@ -654,6 +727,7 @@ static int job_schema(struct flush_sender *s)
                                       .span_count = job->span_count,
                                       .row_count = job->plan.rows,
                                       .catalog = o->catalog(o->ctx),
+                                      .mark = &s->mark,
                                       .refuse = on_refused,
                                       .ctx = s};
     job->no_schema = s->source.catalog == NULL;
@@ -711,7 +785,9 @@ static void job_run(struct flush_sender *s)
     s->unsaved = false;
     s->started_ns = io_monotonic_ns();
     memset(&s->source, 0, sizeof(s->source));
+    s->mark = (struct flush_mark){0};
     int rc = job_steps(s);
+    ahead_end(s);
     schema_catalog_unref(s->source.catalog);
     if (rc != 0)
         job->result = rc == STEP_LOG ? FLUSH_RESULT_LOG : FLUSH_RESULT_RETRY;
@@ -723,7 +799,8 @@ static void job_run(struct flush_sender *s)
 
 static void release(struct flush_sender *s)
 {
-    flush_build_fini(&s->build);
+    flush_build_fini(s->build);
+    flush_build_fini(s->other);
     clients_free(s);
 }
 
@@ -754,7 +831,9 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
     s->magic = SENDER_MAGIC;
     s->options = *options;
     s->job.msg.kind = FLUSH_MSG_JOB;
-    flush_build_init(&s->build);
+    flush_build_init(s->build = &s->builds[0]);
+    flush_build_init(s->other = &s->builds[1]);
+    buf_init(&s->ahead_payload, LIMIT_WAL_PAYLOAD_BYTES);
     buf_init(&s->proposal.payload, LIMIT_WAL_PAYLOAD_BYTES);
     s->insert_seconds = metric_new(METRIC_SECONDS, "wavehouse_clickhouse_duration_seconds",
                                    "Time of operations on ClickHouse", "op=\"insert\"");
@@ -802,6 +881,8 @@ void flush_sender_stop(struct flush_sender *s)
     free(s->job.token);
     free(s->job.spans);
     buf_fini(&s->proposal.payload);
+    buf_fini(&s->ahead_payload);
+    flush_ahead_free(s->ahead);
     flush_rows_fini(&s->unit);
     flush_rows_fini(&s->left);
     flush_rows_fini(&s->right);

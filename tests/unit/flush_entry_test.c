@@ -113,6 +113,21 @@ static void test_entries(void)
         refused = refused && flush_plan_get((struct slice){b.ptr, n}, &q, &e) == WH_ECORRUPT;
     ok(refused, "a plan cut short is refused");
     buf_reset(&b);
+    p.piece_rows = 5;
+    flush_plan_put(&b, &p);
+    ok(flush_plan_kind(buf_slice(&b), &kind, &e) == 0 && kind == FLUSH_KIND_PLAN &&
+           flush_plan_get(buf_slice(&b), &q, &e) == 0 && slice_eq(q.token, p.token) &&
+           slice_eq(q.table, p.table) && q.rows == 12 && q.piece_rows == 5,
+       "a plan in pieces there and back");
+    for (size_t n = 0; n < b.len; n++)
+        refused = refused && flush_plan_get((struct slice){b.ptr, n}, &q, &e) == WH_ECORRUPT;
+    ok(refused, "it is refused when cut short");
+    buf_reset(&b);
+    p.rows = 1000;
+    p.piece_rows = 1;
+    flush_plan_put(&b, &p);
+    ok(flush_plan_get(buf_slice(&b), &q, &e) == WH_ECORRUPT, "or in more pieces than are made");
+    buf_reset(&b);
     struct flush_rows units[2], r;
     flush_rows_init(&units[0]);
     flush_rows_init(&units[1]);

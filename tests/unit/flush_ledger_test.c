@@ -96,6 +96,39 @@ static void test_triggers(void)
     flush_ledger_free(l);
 }
 
+static void test_backlog(void)
+{
+    struct flush_ledger *l = flush_ledger_new(&rules);
+    struct flush_plan p = {0};
+    for (uint64_t i = 1; i <= 64; i++)
+        events(l, i, "a", 1000, T0);
+    struct flush_table *t = due(l, T0);
+    flush_ledger_cut(l, t, T0, &p);
+    ok(p.rows == 32000 && p.piece_rows == 0, "eight times max_rows: a burst, in one block");
+    flush_ledger_cut_failed(l, t, 0);
+    events(l, 65, "a", 1000, T0);
+    flush_ledger_cut(l, t, T0, &p);
+    ok(p.first == 1 && p.last == 65 && p.rows == 65000, "more than that is a backlog");
+    is_u64(p.piece_rows, 16000, "which goes in pieces of twice max_rows");
+    flush_ledger_cut_failed(l, t, 0);
+    for (uint64_t i = 66; i <= 300; i++)
+        events(l, i, "a", 1000, T0);
+    flush_ledger_cut(l, t, T0, &p);
+    ok(p.rows == 128000 && p.piece_rows == 16000, "at most sixteen times max_rows are a plan");
+    is_u64(plan_at(l, 301, &p, T0), 0, "it is committed");
+    ok(t->open->piece_rows == 16000, "and its pieces with it");
+    flush_ledger_free(l);
+
+    l = flush_ledger_new(&rules);
+    for (uint64_t i = 1; i <= 20; i++)
+        if (flush_ledger_events(l, i, SLICE_LIT("a"), 100, 400000, i, T0) != 0)
+            abort();
+    flush_ledger_cut(l, due(l, T0), T0, &p);
+    ok(p.rows == 2000 && p.bytes == 8000000, "a backlog of large rows");
+    is_u64(p.piece_rows, 400, "pieces of about twice max_bytes");
+    flush_ledger_free(l);
+}
+
 static void test_void_plans(void)
 {
     struct flush_ledger *l = flush_ledger_new(&rules);
@@ -304,6 +337,7 @@ static void test_backoff(void)
 int main(void)
 {
     test_triggers();
+    test_backlog();
     test_void_plans();
     test_progress();
     for (unsigned seed = 1; seed <= 5; seed++)

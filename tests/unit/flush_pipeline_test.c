@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct fakech *fake;
@@ -726,6 +727,48 @@ static void test_kill(void)
     tmpdir_remove(dir);
 }
 
+/* A backlog goes in pieces, the next one encoded while one is sent; refused rows, lost answers and
+ * kills fall anywhere in between. */
+static void test_backlog(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    struct queue done;
+    reset_fake();
+    atomic_store(&fake->down, true);
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0)
+        abort();
+    for (int i = 0; i < 200; i++)
+        post(&n, tables[i % 10 == 0 ? 3 : 0], 300, &done);
+    is_u64(stop(&n), 0, "60,000 rows wait");
+    atomic_store(&fake->down, false);
+    fake->kill_after_every = 3;
+    fake->fate_every = 5;
+    (void)fflush(stdout);
+    for (int i = 0; i < 4; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            srand((unsigned)i);
+            start(&n, dir);
+            (void)drain(&n, 120000);
+            _exit(0);
+        }
+        (void)waitpid(pid, NULL, 0);
+        fakech_unlock(fake); /* it killed itself with the lock */
+    }
+    fake->kill_after_every = 0;
+    start(&n, dir);
+    ok(drain(&n, 120000), "after 4 kills in the middle all is flushed");
+    is_u64(stop(&n), 0, "stop");
+    ok(fake->largest <= 4000, "no block is larger than a piece (%u rows)", fake->largest);
+    start(&n, dir);
+    check_rows(n.store, "backlog");
+    (void)stop(&n);
+    queue_fini(&done);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     fake = fakech_make();
@@ -742,6 +785,7 @@ int main(void)
     test_stop_in_flight();
     test_no_dlq();
     test_watches();
+    test_backlog();
     test_kill();
     schema_catalog_unref(catalog);
     return tap_done();
