@@ -20,12 +20,14 @@ What is allowed, and counted apart as "twice over a schema change": doc/flush.md
 table's deduplication window, and that a row comes twice rather than not at all when the schema changes between an
 insert of unknown fate and its repetition (other columns are other groups, so other tokens; another table does not
 know the old one's tokens). So two copies are excused only when both happened: between them (each row has the
-instant of its insert) something made an insert's fate unknown (a kill, a cut, a lost answer), and this table's
-schema was changed, not longer before the first copy than the daemon may take to notice. Three copies never are.
+instant of its insert) something made an insert's fate unknown (a kill, a cut, a lost answer, or the table's own DROP,
+DETACH or RENAME, in which an INSERT may store its rows and fail), and this table's schema was changed, not longer before
+the first copy than the daemon may take to notice. Three copies never are.
 
 The timetable replays from the seed; how threads and processes interleave on it does not.
 """
 import argparse
+import http.client
 import json
 import os
 import random
@@ -38,6 +40,7 @@ from lib import audit, clickhouse, env, faults, net, tap, writers
 from lib.daemon import Daemon
 from lib.tap import ok
 
+CUT = (OSError, http.client.HTTPException)  # ClickHouse went away, before or in the middle of an answer
 DRAIN_S = 60
 NOTICE_S = 8  # a refresh of the schema, and what an attempt to insert under the old one may take
 OPTIONAL = ("c0", "c1", "c2", "c3")
@@ -51,6 +54,7 @@ TABLES = {  # name → (column of its own, engine)
 }
 SCHEMA_CHANGES = ("add_column", "add_column", "drop_column", "modify_num", "modify_num", "rename_column", "drop_create",
                   "rename_away", "there_and_back", "detach_attach", "exchange")
+TAKEN_AWAY = tuple("schema." + k for k in ("drop_create", "rename_away", "there_and_back", "detach_attach", "exchange"))
 PROFILES = {  # what a round consists of: front faults, daemon kills, engine troubles, schema changes
     "calm": (0, 0, 0, 0),
     "network": (30, 0, 0, 0),
@@ -180,16 +184,20 @@ class Round:
                 if re.search(r"Code: (341|517|473|48)\b", str(e)):  # unfinished or locked: again
                     return False
                 raise
-            except OSError:
+            except CUT:
                 return False
         if not net.wait_for(attempt, 60, 0.1):
             raise RuntimeError("no end of " + sql)
 
-    def exists(self, table):
-        return bool(self.s.rows(f"SELECT 1 FROM system.tables WHERE database = '{self.db}' AND name = '{table}'"))
-
     def columns(self, table):
-        return [c for c, in self.s.rows(f"SELECT name FROM system.columns WHERE database = '{self.db}' AND table = '{table}'")]
+        """Asked until ClickHouse is there."""
+        def ask():
+            try:
+                return self.s.rows(f"SELECT name FROM system.columns WHERE database = '{self.db}' AND table = '{table}'")
+            except CUT:
+                return None
+        found = net.wait_for(lambda: ask() or None, 60, 0.05)
+        return [name for name, in found or ()]
 
     def create(self, table, r, name=None):
         own, engine = TABLES[table]
@@ -202,8 +210,6 @@ class Round:
         began, t = time.time(), f"{self.db}.{table}"
         self.made += 1
         other = f"{table}_{kind}_{self.made}"
-        if not net.wait_for(self.s.up, 60, 0.05):
-            raise RuntimeError("ClickHouse does not come back")
         here = [c for c in self.columns(table) if c in OPTIONAL]
         away = [c for c in OPTIONAL if c not in here]
         if kind in ("drop_column", "rename_column") and not here or kind == "rename_column" and not away:
@@ -328,6 +334,7 @@ class Round:
                 continue
             changed |= of == table
             unknown |= kind in ("daemon.kill", "engine.kill", "engine.stop", "engine.pause")
+            unknown |= kind in TAKEN_AWAY and of == table and began - 1 < first < ended + 1
             unknown |= kind.startswith(tuple("armed " + k for k in faults.UNKNOWN_FATE))
         return changed and unknown
 
