@@ -129,7 +129,7 @@ static void dump_batch_json(struct walk *wk, const struct wal_batch *b)
     buf_put_json_string(out, b->table);
     buf_put_str(out, ",\"sender\":");
     buf_put_json_string(out, b->sender);
-    buf_printf(out, ",\"count\":%u", b->count);
+    buf_printf(out, ",\"count\":%u,\"batch_flags\":%u", b->count, b->flags);
     if (!wk->o->payload)
         return;
     buf_put_str(out, ",\"records\":[");

@@ -91,11 +91,13 @@ IDENT = re.compile(rb'"id":"([^"]+)"')
 
 
 def in_dead_letters(entries):
-    """id → [("dead letter", seconds)] out of wal(): one per record, however often it was logged."""
+    """id → [("dead letter", seconds)] out of wal(): one per record, however often it was logged. Rows that are held because
+    their column went away (doc/flush.md, kind 2) are none."""
     copies = {}
     for e in entries:
-        if e["type"] == "dead_letter":
-            for ident in IDENT.findall(bytes.fromhex(e["payload_hex"])):
+        payload = bytes.fromhex(e["payload_hex"]) if e["type"] == "dead_letter" else b""
+        if payload and payload[1] != 2:
+            for ident in IDENT.findall(payload):
                 copies.setdefault(ident.decode(), [("dead letter", seconds(e["time"]))])
     return copies
 
