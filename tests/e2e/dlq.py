@@ -4,8 +4,10 @@
 table, killed and resumed."""
 import json
 import os
+import pty
 import subprocess
 import threading
+import time
 import urllib.parse
 
 from lib import clickhouse, env, net, tap
@@ -26,7 +28,7 @@ class Site:
         self.tables = tables
         self.d = Daemon(s, self.db, name="dlq", settings={**SETTINGS, **settings})
 
-    def table(self, name, columns="id UInt32, n Int32, note String"):
+    def table(self, name, columns="id UInt32, n Int32, note String DEFAULT '-'"):
         window = " SETTINGS non_replicated_deduplication_window = 10000" if self.s.modern else ""
         self.s.query(f"CREATE TABLE {self.db}.`{name}` ({columns}) ENGINE = MergeTree ORDER BY id{window}")
 
@@ -363,6 +365,92 @@ def by_ctl(s):
         same((status, out, err), (0, "", "no rows are held\n"), f"{s.name}: ctl drift of none")
 
 
+def held(s):
+    """Rows with columns that their table lacks: seen, repaired by rule, let in without them, purged, or by ALTER."""
+    with Site(s, "held", ("ev", "other"), **{"ingest.tables": {"ev": {"unknown_columns": "hold"}}}) as t:
+        t.send([good(1)] + [{"id": i, "n": i, "nots": "misspelt"} for i in (2, 3)] + [{**good(4), "new": 4}])
+        net.wait_for(lambda: t.call("GET", "/v1/ops/drift").json()["total"] == 3, 30)
+        a = t.call("GET", "/v1/ops/drift?table=ev").json()
+        ok(a["total"] == 3 and {c["name"]: c["count"] for c in a["tables"][0]["columns"]} == {"nots": 2, "new": 1} and
+           a["tables"][0]["alter"].startswith("ALTER TABLE"), f"{s.name}: drift says which columns are missing", a)
+        same(t.call("GET", "/v1/ops/drift?table=other").json()["total"], 0, f"{s.name}: and of which table")
+        status, out, err = t.ctl("drift")
+        ok(status == 0 and "ev: 3 rows held" in out and "nots" in out and "ALTER TABLE" in out, f"{s.name}: ctl drift",
+           (out, err))
+        e = t.entries("?shelf=held")
+        same([x["data"]["id"] for x in e], [2, 3, 4], f"{s.name}: held rows are listed")
+        same(t.d.dlq()["total"], 0, f"{s.name}: and are no dead letters")
+        status, out, err = t.ctl("dlq", "list", "--held", "--json")
+        same((status, [json.loads(x) for x in out.splitlines()]), (0, e), f"{s.name}: ctl dlq list --held")
+        same(t.call("GET", f"/v1/ops/dlq/{e[0]['id']}").json(), e[0], f"{s.name}: one of them by its id")
+        same(t.call("GET", "/v1/ops/dlq/stats?shelf=held").json(), {"tables": {"ev": 3}, "total": 3}, f"{s.name}: counted")
+        status, out, err = t.ctl("dlq", "replay", "--held", "--table", "ev", "--dry-run")
+        ok(status == 1 and 'unknown column "nots"' in out, f"{s.name}: unchanged they would not fit", (out, err))
+        status, out, err = t.ctl("dlq", "replay", "--held", "--all", "--rename", "nots=note")
+        ok(status == 1 and "2 are on their way" in out, f"{s.name}: a misspelt name is mended by rule", (out, err))
+        t.stored([[1, 1, "row 1"], [2, 2, "misspelt"], [3, 3, "misspelt"]], "the mended ones are stored")
+        status, out, err = t.ctl("dlq", "edit", e[2]["id"], "--held", "--data", '{"id":4,"n":44,"newer":1}')
+        ok(status == 1 and 'unknown column "newer"' in out, f"{s.name}: a held row is edited", (out, err))
+        status, out, err = t.ctl("dlq", "replay", "--held", e[2]["id"], "--ignore-unknown")
+        ok(status == 0, f"{s.name}: let in without the column", (out, err))
+        t.stored([[1, 1, "row 1"], [2, 2, "misspelt"], [3, 3, "misspelt"], [4, 44, "-"]], "it is stored without it")
+        t.send([{**good(5), "bin": 1}, {**good(6), "extra": "six"}])
+        net.wait_for(lambda: len(t.entries("?shelf=held")) == 2, 30)
+        e = t.entries("?shelf=held")
+        status, out, err = t.ctl("dlq", "purge", "--held", e[0]["id"], "--yes")
+        ok(status == 0 and out.startswith("1 deleted"), f"{s.name}: a held row is purged", (out, err))
+        t.s.query(f"ALTER TABLE {t.db}.ev ADD COLUMN extra String")
+        t.call("POST", "/v1/ops/schema/refresh")
+        t.stored([[1, 1, "row 1"], [2, 2, "misspelt"], [3, 3, "misspelt"], [4, 44, "-"], [6, 6, "row 6"]],
+                 "the column is there, the last one goes in by itself")
+        same(t.s.rows(f"SELECT extra FROM {t.db}.ev WHERE id = 6"), [["six"]], f"{s.name}: with its value")
+        got = net.wait_for(lambda: t.call("GET", "/v1/ops/drift").json()["total"] == 0, 30)
+        ok(got, f"{s.name}: nothing is held any more")
+
+
+def many(s):
+    """More letters than one page and one slice; replayed as they are they all come back, and the replay ends."""
+    with Site(s, "many") as t:
+        count = 12000
+        t.send([poison(i) for i in range(count)])
+        t.dead(count, 120)
+        status, out, err = t.ctl("dlq", "list", "--json")
+        same((status, [json.loads(x)["data"]["id"] for x in out.splitlines()]), (0, list(range(count))),
+             f"{s.name}: ctl lists {count} of them")
+        last = json.loads(out.splitlines()[-1])["id"]
+        status, out, err = t.ctl("dlq", "replay", "--all", "--limit", "10", "--dry-run", "--json")
+        same([len(json.loads(x).get("records", [])) for x in out.splitlines()], [10, 0], f"{s.name}: --limit")
+        status, out, err = t.ctl("dlq", "replay", "--all", "--json")
+        same((status, json.loads(out)), (0, {"dry_run": False, "replayed": count, "failed": 0, "missing": 0}),
+             f"{s.name}: each goes to ClickHouse once more")
+        again = net.wait_for(lambda: not t.d.pending() and t.d.dlq()["total"] == count and
+                             t.entries("?limit=1")[0]["id"] > last, 120)
+        ok(again, f"{s.name}: and comes back as a new dead letter", t.d.dlq())
+
+        one = t.entries("?limit=1")[0]["id"]
+        big = {"id": 1, "n": 1, "note": "y" * (3 << 20)}
+        same(t.call("PUT", f"/v1/ops/dlq/{one}", big).status, 200, f"{s.name}: edited to 3 MiB")
+        same(len(t.call("GET", f"/v1/ops/dlq/{one}").json()["data"]["note"]), 3 << 20, f"{s.name}: and read back")
+        a = t.call("PUT", f"/v1/ops/dlq/{one}", b'{"note":"' + b"y" * (16 << 20) + b'"}')
+        same((a.status, a.error), (413, "request body exceeded 16777216 bytes"), f"{s.name}: more than a record may have")
+
+        def on_terminal(answer):
+            """purge --all with this answer on a terminal; its status."""
+            ours, theirs = pty.openpty()
+            try:
+                p = subprocess.Popen([env.program("wavehousectl"), "dlq", "purge", "--all"], stdin=theirs, stderr=theirs,
+                                     stdout=subprocess.PIPE,
+                                     env={**os.environ, "WAVEHOUSE_URL": f"http://127.0.0.1:{t.d.port}"})
+                os.write(ours, answer)
+                p.communicate(timeout=60)
+                return p.returncode
+            finally:
+                os.close(ours)
+                os.close(theirs)
+        same((on_terminal(b"n\n"), t.d.dlq()["total"]), (2, count), f"{s.name}: purge asks on a terminal: no")
+        same((on_terminal(b"y\n"), t.d.dlq()["total"]), (0, 0), f"{s.name}: yes")
+
+
 def log_range(s):
     """A range of the log into a second table, while the daemon is killed again and again: the same rows, each once."""
     with Site(s, "range", ("ev", "twin", "late", "odd"), **{"wal.retain": "1h"}) as t:
@@ -423,7 +511,9 @@ def log_range(s):
 
 def modern(part):
     def run():
+        began = time.monotonic()
         part(clickhouse.modern())
+        tap.note(f"{part.__name__}: {time.monotonic() - began:.1f} s")
     run.__name__ = part.__name__
     return run
 
@@ -442,4 +532,4 @@ def old():
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(*map(modern, (seen_and_changed, purged, raced, budget, by_ctl, log_range)), old)
+    tap.run(*map(modern, (seen_and_changed, purged, raced, budget, by_ctl, held, many, log_range)), old)
