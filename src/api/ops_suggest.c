@@ -2,7 +2,8 @@
 /* POST /v1/schema/suggest[?table=NAME]: a sample of records → a CREATE TABLE statement that takes
  * them. The suggestion is tried on the sample, as strict ingest would, and a column whose type
  * refuses a value is widened, so that what is suggested accepts what was shown. */
-#include "api/api_priv.h"
+#include "api/ingest.h"
+#include "api/suggest_text.h"
 #include "base/limits.h"
 #include "schema/suggest.h"
 
@@ -17,8 +18,9 @@ enum {
 
 struct sample {
     struct api_loop *a;
-    struct slice body;
-    enum json_framing framing;
+    struct ingest_ask ask;
+    struct schema_catalog *text; /* CSV, TSV: the table that it is read through */
+    struct ingest_source *source;
     struct suggest *suggest;
     struct suggest_options options;
     struct schema_catalog *catalog; /* the suggested table */
@@ -29,29 +31,49 @@ struct sample {
 
 /* ---- the sample */
 
+static bool is_media(const struct http_request *r, const char *type)
+{
+    size_t n = strlen(type);
+    return r->content_type.len >= n && strncasecmp(r->content_type.ptr, type, n) == 0;
+}
+
 /* One object, an array, or lines, whatever Content-Type says: who tries things out by hand sends
  * none. Several values one after the other are lines. */
-static int find_framing(struct sample *p)
+static int find_json_format(struct sample *p)
 {
     struct json_reader *reader = ops_reader(p->a);
+    struct slice body = p->ask.body;
     struct json_doc doc;
     size_t i = 0;
-    while (i < p->body.len && strchr(" \t\r\n", p->body.ptr[i]) != NULL && p->body.ptr[i] != '\0')
+    while (i < body.len && (body.ptr[i] == ' ' || (body.ptr[i] >= '\t' && body.ptr[i] <= '\r')))
         i++;
-    p->framing = JSON_ITEMS;
+    p->ask.format = INGEST_JSON_ITEMS;
     if (reader == NULL)
         return -ENOMEM;
-    if (i < p->body.len && p->body.ptr[i] == '[')
+    if (i < body.len && body.ptr[i] == '[')
         return 0;
-    p->framing = JSON_ONE;
-    int rc = json_reader_begin(reader, p->body.ptr, p->body.len, JSON_ONE);
+    p->ask.format = INGEST_JSON_ONE;
+    int rc = json_reader_begin(reader, body.ptr, body.len, JSON_ONE);
     if (rc == 0)
         rc = json_reader_next(reader, &doc);
-    if (rc == WH_EEND || rc == -ENOMEM)
+    if (rc == -ENOMEM)
         return rc;
-    if (rc != 0 || json_reader_trailing(reader))
-        p->framing = JSON_LINES;
+    if (rc != WH_EEND && (rc != 0 || json_reader_trailing(reader)))
+        p->ask.format = INGEST_JSON_LINES;
     return 0;
+}
+
+static int find_format(struct sample *p, const struct http_request *r)
+{
+    bool csv = is_media(r, "text/csv");
+    if (!csv && !is_media(r, "text/tab-separated-values"))
+        return find_json_format(p);
+    p->ask.format = INGEST_TEXT;
+    p->ask.text =
+        (struct text_options){.format = csv ? TEXT_CSV : TEXT_TSV, .header = TEXT_HEADER_NAMES};
+    int rc = suggest_text_table(p->ask.body, p->ask.text.format, &p->text);
+    p->ask.table = rc == 0 ? suggest_text_find(p->text) : NULL;
+    return rc;
 }
 
 enum {
@@ -59,23 +81,25 @@ enum {
 };
 
 /* Call each(p, doc) for every object of the sample; whatever else is there is counted. 0, -ENOMEM,
- * or WH_ESYNTAX, WH_ELIMIT: the reader says why. */
+ * or WH_ESYNTAX, WH_ELIMIT: the source says why. */
 static int for_each(struct sample *p, int (*each)(struct sample *p, const struct json_doc *doc))
 {
-    struct json_reader *reader = ops_reader(p->a);
     struct json_doc doc;
+    int rc = 0;
     p->invalid = 0;
-    int rc = json_reader_begin(reader, p->body.ptr, p->body.len, p->framing);
+    p->source = ingest_source_open(p->a->readers, &p->ask);
+    if (p->source == NULL)
+        return -ENOMEM;
     while (rc == 0) {
-        rc = json_reader_next(reader, &doc);
-        bool bad_line = p->framing == JSON_LINES && (rc == WH_ESYNTAX || rc == WH_ELIMIT);
-        if (bad_line || (rc == 0 && doc.nodes[0].kind != JSON_OBJECT)) {
+        rc = p->source->next(p->source, &doc);
+        bool bad = (rc == WH_ESYNTAX || rc == WH_ELIMIT) && p->source->resumes;
+        if (bad || (rc == 0 && doc.nodes[0].kind != JSON_OBJECT)) {
             p->invalid++;
             rc = 0;
         } else if (rc == 0) {
             rc = each(p, &doc);
         }
-        if (p->framing == JSON_ONE)
+        if (p->source->single)
             break;
     }
     return rc == WH_EEND || rc == ENOUGH ? 0 : rc;
@@ -165,6 +189,7 @@ static void sample_fini(struct sample *p)
     suggest_free(p->suggest);
     ch_verdict_free(p->verdict);
     schema_catalog_unref(p->catalog);
+    schema_catalog_unref(p->text);
 }
 
 static void answer(struct sample *p, struct http_request *r)
@@ -179,7 +204,7 @@ static void answer(struct sample *p, struct http_request *r)
     api_reply_text(p->a, r, 200);
 }
 
-static void refuse(struct http_request *r, int rc, const struct sample *p)
+static void refuse(struct http_request *r, int rc, struct sample *p)
 {
     struct buf *out = &p->a->text;
     if (rc == -ENOMEM) {
@@ -187,23 +212,16 @@ static void refuse(struct http_request *r, int rc, const struct sample *p)
         return;
     }
     buf_reset(out);
-    if (rc == WH_ESYNTAX || rc == WH_ELIMIT)
-        buf_printf(out, "invalid json: %s", json_reader_error(ops_reader(p->a)));
+    if (rc == WH_ELIMIT || (p->ask.format == INGEST_TEXT && p->ask.table == NULL))
+        buf_put_str(out, "the first line must name every column");
+    else if (rc == WH_ESYNTAX)
+        buf_put_str(out, p->source->error(p->source));
+    else if (p->ask.format == INGEST_TEXT)
+        buf_put_str(out, "no record in the sample: send a line of names, then rows");
     else
         buf_put_str(out,
                     "no record in the sample: send JSON objects, one, an array, or a line each");
     http_reply_error(r, 400, buf_slice(out), 0);
-}
-
-static bool is_table_text(const struct http_request *r)
-{
-    static const char *const types[] = {"text/csv", "text/tab-separated-values"};
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        size_t n = strlen(types[i]);
-        if (r->content_type.len >= n && strncasecmp(r->content_type.ptr, types[i], n) == 0)
-            return true;
-    }
-    return false;
 }
 
 void ops_suggest(struct api_loop *a, struct http_request *r)
@@ -215,19 +233,16 @@ void ops_suggest(struct api_loop *a, struct http_request *r)
         http_reply_error(r, 503, SLICE_LIT("schema not loaded yet"), 5);
         return;
     }
-    if (is_table_text(r)) {
-        http_reply_error(r, 415, SLICE_LIT("a sample is JSON: one object, an array, or NDJSON"), 0);
-        return;
-    }
     struct sample p = {.a = a,
-                       .body = r->body,
+                       .ask = {.body = r->body},
                        .suggest = suggest_new(),
                        .verdict = ch_verdict_new(),
                        .options = {.table = given == 1 ? buf_slice(&a->name) : SLICE_LIT("events"),
                                    .server_version = schema_catalog_version(a->catalog),
                                    .stamped = a->config->ingest.stamp_received}};
-    int rc = p.suggest == NULL || p.verdict == NULL ? -ENOMEM : find_framing(&p);
-    if (rc == 0)
+    int rc = p.suggest == NULL || p.verdict == NULL ? -ENOMEM : find_format(&p, r);
+    bool readable = p.ask.format != INGEST_TEXT || p.ask.table != NULL;
+    if (rc == 0 && readable)
         rc = for_each(&p, look_at);
     if (rc == 0 && p.records > 0)
         rc = suggest_and_try(&p);

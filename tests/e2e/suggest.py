@@ -38,29 +38,32 @@ class Suite:
         return {c["name"]: c["type"] for c in answer["columns"]}
 
     def holds(self, records, name):
+        return self.takes(lines(records), len(records), name)
+
+    def takes(self, body, count, name, kind=NDJSON):
         """Suggest, create, ingest: all stored. The answer."""
         self.number += 1
         table = f"t{self.number}"
-        a = self.ask(lines(records), table)
+        a = self.ask(body, table, kind)
         v = a.json()
-        if not ok(a.status == 200 and v and v["records"] == v["accepted"] == len(records),
-                  f"{self.s.name}: {name}: the daemon takes the sample", f"{a}\n{lines(records)[:1500]!r}"):
+        if not ok(a.status == 200 and v and v["records"] == v["accepted"] == count,
+                  f"{self.s.name}: {name}: the daemon takes the sample", f"{a}\n{body[:1500]!r}"):
             return v
-        same(self.ask(lines(records), table).body, a.body, f"{self.s.name}: {name}: the same again")
+        same(self.ask(body, table, kind).body, a.body, f"{self.s.name}: {name}: the same again")
         try:
             self.s.query(v["sql"].replace("CREATE TABLE ", f"CREATE TABLE {self.db}.", 1))
         except clickhouse.Failed as e:
             ok(False, f"{self.s.name}: {name}: the statement runs", f"{v['sql']}\n{e}")
             return v
         self.d.call("POST", "/v1/ops/schema/refresh")
-        a = self.d.ingest(table, lines(records), NDJSON)
+        a = self.d.ingest(table, body, kind)
         r = a.json()
         if not ok(a.status == 200 and r["failed"] == 0, f"{self.s.name}: {name}: strict ingest takes it",
                   f"{v['sql']}\n{a}"):
             return v
-        count = f"SELECT count() FROM {self.db}.{table}"
-        ok(net.wait_for(lambda: self.s.one(count) == len(records), 20, 0.02), f"{self.s.name}: {name}: all stored",
-           f"{v['sql']}\n{self.s.one(count)} of {len(records)}\n{self.d.log_tail(5)}")
+        sql = f"SELECT count() FROM {self.db}.{table}"
+        ok(net.wait_for(lambda: self.s.one(sql) == count, 20, 0.02), f"{self.s.name}: {name}: all stored",
+           f"{v['sql']}\n{self.s.one(sql)} of {count}\n{self.d.log_tail(5)}")
         return v
 
     # ---- what is named
@@ -130,6 +133,24 @@ class Suite:
             self.holds([{"o": {f"k{i}": {"x": i} for i in range(100)}}], "many keys")
             self.holds([json.loads("[" * 20 + "1" + "]" * 20) and {"a": json.loads("[" * 20 + "1" + "]" * 20)}], "deep arrays")
 
+    def tables_of_text(self):
+        rows = [["id", "at", '"the, ""name"""', "ratio", "note", "code"]]
+        rows += [[str(i), f"2026-06-21 04:00:0{i % 10}", f'"a, {i}"', f"{i}.5", "" if i % 2 else "x", f"00{i}"] for i in range(20)]
+        csv = "\r\n".join(",".join(r) for r in rows).encode() + b"\r\n"
+        v = self.takes(csv, 20, "CSV", "text/csv")
+        same({k: t for k, t in self.types(v).items() if k != "received_timestamp"},
+             {"id": "Int64", "at": "DateTime('UTC')", 'the, "name"': "String", "ratio": "Float64",
+              "note": "LowCardinality(Nullable(String))" if self.s.modern else "Nullable(String)", "code": "String"},
+             f"{self.s.name}: types of CSV")
+        v = self.takes(b"id\tname\tn\n1\ta\\tb\t\\N\n2\t\t18446744073709551615\n", 2, "TSV", "text/tab-separated-values")
+        same([self.types(v)[k] for k in ("id", "name", "n")], ["Int64", "String", "Nullable(UInt64)"],
+             f"{self.s.name}: types of TSV")
+        a = self.d.call("POST", f"/v1/ingest?table=t{self.number}&dry_run=1", b"id\tname\tn\n1\tx\t\\N\nq\ty\t1\n",
+                        {"Content-Type": "text/tab-separated-values"})
+        r = a.json()["results"]
+        ok(r[0]["row"]["name"] == "x" and r[0]["row"]["n"] is None and r[1]["rule"] == "value" and r[1]["exception_code"] == 27,
+           f"{self.s.name}: a dry run of TSV", a)
+
     # ---- answers
     def answers(self):
         def is_answer(a, status, error, name):
@@ -139,7 +160,11 @@ class Suite:
         is_answer(self.ask(b"[]"), 400, nothing, "an empty array")
         is_answer(self.ask(b"[1,2]"), 400, nothing, "no objects")
         is_answer(self.ask(b'[{"a":1}, {"b"]'), 400, "invalid json: expected a colon after the object key", "not JSON")
-        is_answer(self.ask(b"a,b\n1,2\n", kind="text/csv"), 415, "a sample is JSON: one object, an array, or NDJSON", "CSV")
+        is_answer(self.ask(b"a,b\n", kind="text/csv"), 400, "no record in the sample: send a line of names, then rows", "no rows")
+        is_answer(self.ask(b"a,,b\n1,2,3\n", kind="text/csv"), 400, "the first line must name every column",
+                  "a column without a name")
+        is_answer(self.ask(b"a,a\n1,2\n", kind="text/csv"), 400, "Duplicate field found while parsing format header: a",
+                  "a name twice")
         is_answer(self.d.call("GET", "/v1/schema/suggest"), 405, "method not allowed", "GET")
         v = self.ask(b'{"a":1}\n{nope\n[]\n{"a":2}\n', kind=None).json()
         same((v["records"], v["accepted"], v["invalid"]), (2, 2, 2), f"{self.s.name}: lines without a Content-Type; bad ones are counted")
@@ -200,7 +225,7 @@ class Suite:
             self.d = d
             d.start("/readyz")
             began = time.monotonic()
-            for part in (self.basics, self.objects, self.wide_numbers, self.odd, self.answers, self.random_samples):
+            for part in (self.basics, self.objects, self.wide_numbers, self.odd, self.tables_of_text, self.answers, self.random_samples):
                 part()
             same((d.dlq() or {}).get("total"), 0, f"{self.s.name}: no dead letter")
             same(d.stop(), 0, f"{self.s.name}: exit status 0")
