@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "api/door_clickhouse.h"
 #include "api/ingest.h"
 #include "api/route.h"
 
@@ -27,6 +28,9 @@ struct route {
  * never one of theirs, whatever the method. */
 static const struct route routes[] = {
     {"/v1/ingest", HTTP_POST, NULL, &door_wavehouse},
+    {"/", HTTP_POST, NULL, &door_clickhouse},
+    {"/", HTTP_GET, door_clickhouse_get, NULL},
+    {"/ping", HTTP_GET, door_clickhouse_ping, NULL},
     {"/livez", HTTP_GET, ops_livez, NULL},
     {"/healthz", HTTP_GET, ops_livez, NULL},
     {"/health", HTTP_GET, ops_livez, NULL},
@@ -60,6 +64,14 @@ static bool method_matches(enum http_method want, enum http_method got)
 
 static const struct route metrics_route = {NULL, HTTP_GET, ops_metrics, NULL};
 
+/* Doors can be closed: then their paths are unknown. */
+static bool is_open(const struct api_loop *a, const struct route *route)
+{
+    bool clickhouse = route->door == &door_clickhouse || route->handler == door_clickhouse_get ||
+                      route->handler == door_clickhouse_ping;
+    return !clickhouse || a->config->doors.clickhouse;
+}
+
 /* The route, or NULL with *known_path telling a wrong method from a wrong path. */
 static const struct route *route_find(struct api_loop *a, const struct http_request *r,
                                       bool *known_path)
@@ -68,6 +80,8 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
     *known_path = false;
     a->param = (struct slice){NULL, 0};
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        if (!is_open(a, &routes[i]))
+            continue;
         if (slice_eq_str(r->path, routes[i].path))
             spelt_out = true;
         else if (spelt_out || !route_match(routes[i].path, r->path, &a->param))
@@ -216,6 +230,7 @@ static void on_timer(void *arg)
     api_refresh(a);
     ingest_shrink(a);
     ch_verdict_shrink(a->verdict);
+    door_clickhouse_shrink(a);
     if (!a->ops_reader_used) {
         json_reader_free(a->ops_reader);
         a->ops_reader = NULL;
@@ -354,6 +369,7 @@ void api_loop_free(struct api_loop *a)
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
     ingest_readers_free(a->readers);
+    door_clickhouse_free(a);
     record_checker_free(a->checker);
     ch_verdict_free(a->verdict);
     schema_catalog_unref(a->catalog);

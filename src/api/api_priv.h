@@ -10,6 +10,7 @@
 #include "wal/batch.h"
 #include "json/json.h"
 
+struct door_clickhouse;
 struct ingest_op;
 struct ingest_readers;
 struct ingest_dedupe_loop;
@@ -43,8 +44,9 @@ struct api_loop {
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
     struct ingest_readers *readers;
-    struct json_reader *ops_reader; /* NULL until it is needed */
-    bool ops_reader_used;           /* since the timer looked last */
+    struct door_clickhouse *clickhouse; /* NULL until that door is used */
+    struct json_reader *ops_reader;     /* NULL until it is needed */
+    bool ops_reader_used;               /* since the timer looked last */
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;

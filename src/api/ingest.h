@@ -76,6 +76,8 @@ struct ingest_ask {
     bool dry_run;             /* check, and show what would be stored; log nothing */
     struct text_options text; /* INGEST_TEXT */
     struct ingest_terms terms;
+    struct slice
+        key; /* what Idempotency-Key is in other protocols; ptr NULL: that header, if any */
 };
 
 struct ingest_op;
@@ -93,7 +95,8 @@ struct ingest_door {
     /* Answer a refusal. */
     void (*refuse)(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why);
 };
-extern const struct ingest_door door_wavehouse; /* POST /v1/ingest, http-api §7 */
+extern const struct ingest_door door_wavehouse;  /* POST /v1/ingest, http-api §7 */
+extern const struct ingest_door door_clickhouse; /* POST /?query=INSERT INTO … */
 
 /* Records of a body, one after the other. */
 struct ingest_source {

@@ -107,7 +107,7 @@ bool ingest_dedupe_begin(struct api_loop *a, struct ingest_op *op, const struct 
 {
     const struct config_dedupe *settings = &op->settings->dedupe;
     struct ingest_dedupe *d = &op->dedupe;
-    d->key = http_field_get(op->request, "idempotency-key");
+    d->key = ask->key.ptr != NULL ? ask->key : http_field_get(op->request, "idempotency-key");
     d->by_field = settings->enabled;
     d->active = d->by_field || d->key.ptr != NULL;
     if (!d->active)

@@ -106,6 +106,9 @@ struct config {
         bool content_type_strict;
         bool reject_trailing_data;
     } ingest;
+    struct {
+        bool clickhouse;
+    } doors;
     struct config_rates limits; /* of each table */
     struct {
         struct config_dedupe table; /* of each table */

@@ -224,6 +224,9 @@ const struct config_key config_key_table[] = {
     {KEY("ingest.reject_trailing_data", ingest.reject_trailing_data, CONFIG_FLAG, "false",
          "reload", "Refuse a single-object body with bytes after the object.")},
 
+    {KEY("doors.clickhouse", doors.clickhouse, CONFIG_FLAG, "true", "reload",
+         "Take INSERTs as ClickHouse's own HTTP interface does.")},
+
     {KEY("limits.rows_per_second", limits.rows_per_second, CONFIG_NUMBER, "0", "reload",
          "Records that each table takes a second; 0: any number."),
      RANGE(0, LIMIT_RATE_MAX)},
