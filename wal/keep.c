@@ -271,6 +271,22 @@ void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min)
     wal_unlock(&w->lock);
 }
 
+uint64_t wal_capacity(struct wal *w)
+{
+    uint64_t bytes, most, free_min, free_bytes = 0;
+
+    CHECK_MAGIC(w, WAL_MAGIC);
+    wal_lock(&w->lock);
+    bytes = w->bytes;
+    most = w->bytes_max;
+    free_min = w->free_bytes_min;
+    wal_unlock(&w->lock);
+    if (w->io->free_bytes(w->io->ctx, w->path, &free_bytes) != 0)
+        return most;
+    uint64_t by_disk = bytes + (free_bytes > free_min ? free_bytes - free_min : 0);
+    return most == 0 || by_disk < most ? by_disk : most;
+}
+
 void wal_stats_get(struct wal *w, struct wal_stats *out)
 {
     CHECK_MAGIC(w, WAL_MAGIC);

@@ -133,6 +133,9 @@ int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *delete
 int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
                        struct err *e) WH_MUST_CHECK;
 void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min);
+/* The most bytes that the log may come to by its budget and by what the file system has to give
+ * now; 0: neither is known. Any thread; asks the file system. */
+uint64_t wal_capacity(struct wal *w);
 
 /* A cursor pins the segment that it reads. Any thread, one thread at a time. from_index 0 means the
  * first retained entry. WH_ENOTFOUND: from_index was trimmed. */

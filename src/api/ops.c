@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Health, version, metrics, schema (http-api §6, §12). */
 #include "api/api_priv.h"
+#include "flush/flush.h"
+#include "flush/spool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,8 +35,30 @@ static bool is_live(struct api_loop *a, char *cause, size_t cap)
     return false;
 }
 
+/* What waits in the log, and for how long it will do (flush/spool.h): members beside those of
+ * http-api §6. */
+static void put_spool(struct api_loop *a)
+{
+    struct flush_stats s;
+    if (a->shared->flush == NULL)
+        return;
+    flush_stats_get(a->shared->flush, &s);
+    buf_printf(&a->text,
+               ",\"spool\":{\"pending_records\":%" PRIu64 ",\"bytes\":%" PRIu64
+               ",\"capacity_bytes\":%" PRIu64
+               ",\"in_bytes_per_second\":%.0f,\"growth_bytes_per_second\":%.0f,\"hours_left\":",
+               s.pending_rows, s.spool_bytes, s.spool_capacity, s.spool_in_per_s,
+               s.spool_growth_per_s);
+    if (s.spool_capacity > 0 && s.spool_hours_left < FLUSH_SPOOL_HOURS_MAX)
+        buf_printf(&a->text, "%.1f", s.spool_hours_left);
+    else
+        buf_put_slice(&a->text, SLICE_LIT("null"));
+    buf_printf(&a->text, ",\"backlog_records\":%" PRIu64 ",\"backlog_eta_seconds\":%" PRIu64 "}",
+               s.backlog_rows, s.backlog_eta_s);
+}
+
 static void reply_status(struct api_loop *a, struct http_request *r, int status, const char *word,
-                         const char *cause)
+                         const char *cause, bool with_spool)
 {
     buf_reset(&a->text);
     buf_printf(&a->text, "{\"status\":\"%s\"", word);
@@ -42,6 +66,8 @@ static void reply_status(struct api_loop *a, struct http_request *r, int status,
         buf_put_slice(&a->text, SLICE_LIT(",\"error\":"));
         buf_put_json_string(&a->text, slice_str(cause));
     }
+    if (with_spool)
+        put_spool(a);
     buf_put_u8(&a->text, '}');
     api_reply_text(a, r, status);
 }
@@ -52,7 +78,7 @@ void ops_livez(struct api_loop *a, struct http_request *r)
     if (is_live(a, cause, sizeof(cause)))
         http_reply_json_const(r, SLICE_LIT("{\"status\":\"ok\"}"));
     else
-        reply_status(a, r, 503, "degraded", cause);
+        reply_status(a, r, 503, "degraded", cause, false);
 }
 
 void ops_v1_health(struct api_loop *a, struct http_request *r)
@@ -99,14 +125,14 @@ static void answer_ready(struct api_loop *a, struct http_request *r, const struc
     bool known = ids_known(a);
     char both[CAUSE_CAP + sizeof(t->task.error.text)]; /* all causes */
     if (reached && room && known) {
-        http_reply_json_const(r, SLICE_LIT("{\"status\":\"ready\"}"));
+        reply_status(a, r, 200, "ready", NULL, true);
         return;
     }
     (void)snprintf(both, sizeof(both), "%s%s%s%s%s", reached ? "" : t->task.error.text,
                    reached || room ? "" : "; ", room ? "" : full,
                    (reached && room) || known ? "" : "; ",
                    known ? "" : "the ids of earlier events are being read (dedupe)");
-    reply_status(a, r, 503, "not ready", both);
+    reply_status(a, r, 503, "not ready", both, true);
 }
 
 static void answer_refresh(struct api_loop *a, struct http_request *r, const struct ops_task *t)
@@ -144,7 +170,7 @@ void ops_readyz(struct api_loop *a, struct http_request *r)
     if (is_live(a, cause, sizeof(cause)))
         ask(a, r, DISCOVERY_PING);
     else
-        reply_status(a, r, 503, "not ready", cause);
+        reply_status(a, r, 503, "not ready", cause, true);
 }
 
 void ops_schema_refresh(struct api_loop *a, struct http_request *r)

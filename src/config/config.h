@@ -95,6 +95,7 @@ struct config {
     } wal;
     struct {
         uint64_t interval_ms, max_rows, max_bytes, retry_min_ms, retry_max_ms;
+        uint64_t catch_up_rows_per_second; /* 0: any number */
     } flush;
     uint64_t schema_refresh_ms;
     struct {

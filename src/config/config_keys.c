@@ -199,6 +199,9 @@ const struct config_key config_key_table[] = {
     {KEY("flush.retry_max", flush.retry_max_ms, CONFIG_DURATION, "30s", "reload",
          "Longest pause between two attempts."),
      RANGE(10, DAY_MS)},
+    {KEY("flush.catch_up_rows_per_second", flush.catch_up_rows_per_second, CONFIG_NUMBER, "0",
+         "reload", "Rows a second of what waited through an outage; 0: any number."),
+     RANGE(0, LIMIT_RATE_MAX)},
 
     {KEY("schema.refresh_interval", schema_refresh_ms, CONFIG_DURATION, "60s", "reload",
          "Tables and columns are read from ClickHouse again after this time."),

@@ -13,6 +13,7 @@
 #include "daemon/supervise.h"
 #include "dedupe/dedupe.h"
 #include "flush/flush.h"
+#include "flush/spool.h"
 #include "io/clock.h"
 #include "replay/replay.h"
 
@@ -193,6 +194,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .max_bytes = c->flush.max_bytes,
         .retry_min_ms = c->flush.retry_min_ms,
         .retry_max_ms = c->flush.retry_max_ms,
+        .catch_up_rows_per_s = c->flush.catch_up_rows_per_second,
         .retain_ms = c->wal.retain_ms,
         .dlq_enabled = c->dlq.enabled,
         .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : wal_budget(c) / 10,
@@ -469,8 +471,17 @@ static void update_status(struct daemon *d)
     struct flush_stats s;
     char text[256];
     flush_stats_get(d->flush, &s);
-    (void)snprintf(text, sizeof(text), "STATUS=%" PRIu64 " rows waiting for ClickHouse (%s)",
-                   s.pending_rows, s.reachable ? "reachable" : "unreachable");
+    int n = snprintf(text, sizeof(text), "STATUS=%" PRIu64 " rows waiting for ClickHouse (%s)",
+                     s.pending_rows, s.reachable ? "reachable" : "unreachable");
+    if (n > 0 && (size_t)n < sizeof(text) && s.spool_capacity > 0) {
+        size_t left = sizeof(text) - (size_t)n;
+        unsigned percent = (unsigned)(s.spool_bytes * 100 / s.spool_capacity);
+        if (!s.reachable && s.spool_hours_left < FLUSH_SPOOL_HOURS_MAX)
+            (void)snprintf(text + n, left, "; log %u %% full, %.1f hours left", percent,
+                           s.spool_hours_left);
+        else if (s.backlog_rows > 0)
+            (void)snprintf(text + n, left, "; catching up, %" PRIu64 " s left", s.backlog_eta_s);
+    }
     notify_send(text);
 }
 

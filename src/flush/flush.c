@@ -108,6 +108,9 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
                                 "Dead letters dropped to stay within dlq.max_bytes", NULL);
     flush_shelf_init(&p->shelf);
     flush_watches_init(&p->watches);
+    flush_pace_restart(&p->pace);
+    p->pace.rows_per_s = options->catch_up_rows_per_s;
+    planner_gauges_make(p);
     (void)pthread_mutex_init(&p->lock, NULL);
     if (io_random(&p->random, sizeof(p->random)) != 0 || p->random == 0)
         p->random = 0x9e3779b97f4a7c15u;

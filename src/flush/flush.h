@@ -50,7 +50,8 @@ struct flush_options {
     uint32_t max_open_conns; /* senders at work at a time: min(this, FLUSH_SENDERS_MAX), ≥ 1 */
     uint64_t interval_ms, max_rows, max_bytes; /* flush.* */
     uint64_t retry_min_ms, retry_max_ms;
-    uint64_t retain_ms; /* wal.retain, passed on to commit_set_trim */
+    uint64_t catch_up_rows_per_s; /* of backlog; 0: any number */
+    uint64_t retain_ms;           /* wal.retain, passed on to commit_set_trim */
     bool dlq_enabled;
     uint64_t dlq_max_bytes;
     /* Both are called from flush threads and must not block for long. catalog gives one reference,
@@ -120,6 +121,10 @@ struct flush_stats {
     bool replayed;          /* the log as it was at the start has been read */
     bool reachable;         /* the last connection attempt to ClickHouse went well */
     bool stalled;           /* the planner met a damaged entry and stands still */
+    /* once a second (flush/spool.h, flush/pace.h): */
+    uint64_t spool_bytes, spool_capacity;
+    double spool_in_per_s, spool_growth_per_s, spool_hours_left;
+    uint64_t backlog_rows, backlog_eta_s; /* rows that waited long; 0 s: unknown */
 };
 void flush_stats_get(struct flush *f, struct flush_stats *out);
 

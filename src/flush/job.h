@@ -46,6 +46,7 @@ struct flush_job {
     bool as_data;  /* trouble of our own making again: treat as data error, bisect */
     bool dlq_enabled;
     bool hold;        /* rows with a column that is gone are held instead of dead-lettered */
+    bool backlog;     /* counts against the pace of catching up */
     bool warn_window; /* check the table's dedup window */
     struct ch_target *target; /* a reference of the job's */
     struct flush_sender *sender;

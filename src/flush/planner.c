@@ -139,9 +139,11 @@ static int read_events(struct planner *p, const struct wal_view *v, uint64_t now
             return rc;
     }
     int rc = 0;
-    if ((batch.flags & WAL_BATCH_HELD) == 0)
+    if ((batch.flags & WAL_BATCH_HELD) == 0) {
+        flush_spool_entry(&p->spool, v->payload.len, batch.text.len);
         rc = flush_ledger_events(p->ledger, v->index, batch.table, batch.count, batch.text.len,
                                  v->time_ns, now);
+    }
     if (rc == 0 && flush_watches_any(&p->watches))
         watch_entry(p, v->index, &batch);
     return rc;
@@ -418,23 +420,57 @@ static uint32_t senders_at_work_max(const struct planner *p)
     return n < 1 ? 1 : n > p->sender_count ? p->sender_count : n;
 }
 
+/* Have its oldest records waited for longer than they do when all is well? */
+static bool is_stale(const struct planner *p, uint64_t oldest_ns, uint64_t wall)
+{
+    uint64_t usual = FLUSH_STALE_NS + 2 * p->options.interval_ms * NS_PER_MS;
+    return oldest_ns != 0 && wall > oldest_ns && wall - oldest_ns > usual;
+}
+
+/* The first table in line that may have a sender, and the one before it: fresh plans pass backlog
+ * that must wait (flush/pace.h). NULL: none may. */
+static struct flush_table *next_ready(struct planner *p, uint64_t now, uint64_t *next_ns,
+                                      struct flush_table **before, bool *backlog)
+{
+    uint64_t wall = io_realtime_ns();
+    bool may = flush_pace_may(&p->pace, senders_at_work_max(p), now, next_ns);
+    *before = NULL;
+    for (struct flush_table *t = p->ready; t != NULL; *before = t, t = t->ready_next) {
+        *backlog = is_stale(p, t->open->time_ns, wall);
+        if (may || !*backlog)
+            return t;
+    }
+    return NULL;
+}
+
 /* The sender that worked last is taken first, so with fewer at work than there are, the others stay
  * idle and give their connections back. */
-static void dispatch(struct planner *p, uint64_t now)
+static void dispatch(struct planner *p, uint64_t now, uint64_t *next_ns)
 {
     while (p->ready != NULL && p->sender_count - p->idle_count < senders_at_work_max(p)) {
         if (!p->reachable && (p->idle_count < p->sender_count || now < p->probe_ns))
             return; /* one probe at a time while ClickHouse is away */
-        struct flush_table *t = p->ready;
+        struct flush_table *before;
+        bool backlog;
+        struct flush_table *t = next_ready(p, now, next_ns, &before, &backlog);
+        if (t == NULL)
+            return;
         struct flush_sender *s = p->idle[p->idle_count - 1];
-        if (job_fill(p, flush_sender_job(s), t) != 0)
+        struct flush_job *job = flush_sender_job(s);
+        if (job_fill(p, job, t) != 0)
             return; /* out of memory: the next turn tries again */
-        p->ready = t->ready_next;
-        if (p->ready == NULL)
-            p->ready_last = NULL;
+        if (before == NULL)
+            p->ready = t->ready_next;
+        else
+            before->ready_next = t->ready_next;
+        if (p->ready_last == t)
+            p->ready_last = before;
         p->idle_count--;
         flush_ledger_running(p->ledger, t);
-        flush_sender_job(s)->sender = s;
+        job->sender = s;
+        job->backlog = backlog;
+        if (backlog)
+            flush_pace_begin(&p->pace, job->plan.rows, now);
         flush_sender_give(s);
     }
 }
@@ -462,7 +498,7 @@ static uint64_t act(struct planner *p, uint64_t now)
             propose_plan(p, t, now);
     }
     if (!p->stopping)
-        dispatch(p, now);
+        dispatch(p, now, &next);
     if (!p->reachable && p->ready != NULL && p->idle_count == p->sender_count && p->probe_ns < next)
         next = p->probe_ns;
     return next;
@@ -474,6 +510,7 @@ static void set_reachable(struct planner *p, bool reachable, const struct flush_
 {
     if (reachable && !p->reachable) {
         log_info("clickhouse.recovered", "after %u attempts", p->down_attempts);
+        flush_pace_restart(&p->pace);
         flush_ledger_hurry(p->ledger);
     } else if (!reachable && job->outcome == CH_CONFIG && p->down_outcome != CH_CONFIG) {
         log_error("clickhouse.refused",
@@ -561,6 +598,8 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
     ch_target_unref(job->target);
     job->target = NULL;
     p->idle[p->idle_count++] = job->sender;
+    if (job->backlog)
+        flush_pace_end(&p->pace, job->result == FLUSH_RESULT_DONE);
     if (outdated && job->result == FLUSH_RESULT_RETRY) {
         /* It says nothing about the ClickHouse that is in force now. */
         flush_ledger_ended(p->ledger, t, now);
@@ -786,9 +825,15 @@ static bool store_turn(struct planner *p, uint64_t now)
 
 /* ---- numbers ---- */
 
+struct show {
+    const struct planner *p;
+    uint64_t wall, backlog_rows;
+};
+
 static void show_table(void *ctx, struct flush_table *t)
 {
-    uint64_t wall = *(uint64_t *)ctx, oldest;
+    struct show *show = ctx;
+    uint64_t wall = show->wall, oldest;
     uint64_t rows = flush_table_pending(t, &oldest);
     if (rows == 0 && !t->pending_shown)
         return;
@@ -797,10 +842,72 @@ static void show_table(void *ctx, struct flush_table *t)
     metric_set(m->oldest, rows > 0 && oldest > 0 && wall > oldest
                               ? (int64_t)((wall - oldest) / 1000000000u)
                               : 0);
+    if (rows > 0 && is_stale(show->p, oldest, wall))
+        show->backlog_rows += rows;
     t->pending_shown = rows > 0;
 }
 
-/* How far the store knows of letters and jobs, and whoever waits for it. */
+/* Once a second: how full the log is, and for how long it will do. */
+static void spool_turn(struct planner *p, uint64_t now)
+{
+    struct flush_spool *s = &p->spool;
+    uint64_t capacity = wal_capacity(p->options.wal);
+    if (flush_spool_step(s, now, flush_ledger_totals(p->ledger).bytes, capacity, p->reachable))
+        log_warn("spool.filling",
+                 "bytes=%" PRIu64 " of %" PRIu64
+                 " hours_left=%.1f: the log fills up while ClickHouse is away; then events are "
+                 "refused with 503. Bring ClickHouse back, or raise wal.max_bytes",
+                 s->bytes, s->capacity, s->hours_left);
+    metric_set(p->gauges.bytes, (int64_t)s->bytes);
+    metric_set(p->gauges.capacity, (int64_t)s->capacity);
+    metric_set(p->gauges.in, (int64_t)s->in_per_s);
+    metric_set(p->gauges.growth, (int64_t)s->growth_per_s);
+    metric_set(p->gauges.hours, (int64_t)s->hours_left);
+}
+
+#define PROGRESS_EVERY_NS 30000000000u
+
+/* Once a second: what waited through an outage, and when it will be there. Returns seconds. */
+static uint64_t backlog_turn(struct planner *p, uint64_t rows, uint64_t now)
+{
+    struct flush_pace *pace = &p->pace;
+    uint64_t eta_s = flush_pace_progress(pace, rows, now);
+    bool worth_a_line = pace->active || rows > p->options.max_rows;
+    if (p->reachable && rows > 0 && worth_a_line &&
+        (!pace->active || now - pace->said_ns >= PROGRESS_EVERY_NS)) {
+        log_info("flush.catching_up",
+                 "rows_left=%" PRIu64 " rows_per_second=%.0f eta_s=%" PRIu64 " senders=%" PRIu32,
+                 rows, pace->rows_per_s_seen > 0 ? pace->rows_per_s_seen : 0, eta_s, pace->running);
+        pace->active = true;
+        pace->said_ns = now;
+    } else if (pace->active && rows == 0) {
+        log_info("flush.caught_up", "what waited is in ClickHouse");
+        pace->active = false;
+    }
+    metric_set(p->gauges.backlog, (int64_t)rows);
+    metric_set(p->gauges.eta, (int64_t)eta_s);
+    return eta_s;
+}
+
+void planner_gauges_make(struct planner *p)
+{
+    struct planner_gauges *g = &p->gauges;
+    g->bytes = metric_new(METRIC_GAUGE, "wavehouse_spool_bytes",
+                          "Bytes of the log that records take which are not in ClickHouse", NULL);
+    g->capacity = metric_new(METRIC_GAUGE, "wavehouse_spool_capacity_bytes",
+                             "Bytes that the log may come to: wal.max_bytes, or the disk's", NULL);
+    g->in = metric_new(METRIC_GAUGE, "wavehouse_spool_in_bytes_per_second",
+                       "What comes into the log, averaged over ten minutes", NULL);
+    g->growth = metric_new(METRIC_GAUGE, "wavehouse_spool_growth_bytes_per_second",
+                           "How fast wavehouse_spool_bytes grows, averaged alike", NULL);
+    g->hours = metric_new(METRIC_GAUGE, "wavehouse_spool_hours_left",
+                          "How long ClickHouse can stay away at that rate", NULL);
+    g->backlog = metric_new(METRIC_GAUGE, "wavehouse_flush_backlog_records",
+                            "Records of tables that are behind by more than half a minute", NULL);
+    g->eta = metric_new(METRIC_GAUGE, "wavehouse_flush_backlog_eta_seconds",
+                        "Until they are in ClickHouse, at the present speed; 0: unknown", NULL);
+}
+
 static void publish_shelf(struct planner *p)
 {
     uint64_t index = flush_shelf_empty(&p->shelf) ? p->applied_index : p->stored.applied_index;
@@ -819,6 +926,18 @@ static void publish(struct planner *p, uint64_t now)
 {
     publish_shelf(p);
     struct flush_totals totals = flush_ledger_totals(p->ledger);
+    struct show show = {.p = p, .wall = io_realtime_ns()};
+    bool second = now >= p->metrics_ns;
+    uint64_t backlog_rows = p->stats.backlog_rows, eta_s = p->stats.backlog_eta_s;
+    if (second) {
+        p->metrics_ns = now + METRICS_EVERY_NS;
+        flush_ledger_each(p->ledger, show_table, &show);
+        if (p->replayed)
+            spool_turn(p, now);
+        backlog_rows = show.backlog_rows;
+        eta_s = backlog_turn(p, backlog_rows, now);
+    }
+    const struct flush_spool *spool = &p->spool;
     (void)pthread_mutex_lock(&p->lock);
     p->stats = (struct flush_stats){.pending_rows = totals.rows,
                                     .pending_bytes = totals.bytes,
@@ -827,13 +946,15 @@ static void publish(struct planner *p, uint64_t now)
                                     .low_index = p->stored.low_index,
                                     .replayed = p->replayed,
                                     .reachable = p->reachable,
-                                    .stalled = p->stalled};
+                                    .stalled = p->stalled,
+                                    .spool_bytes = spool->bytes,
+                                    .spool_capacity = spool->capacity,
+                                    .spool_in_per_s = spool->in_per_s,
+                                    .spool_growth_per_s = spool->growth_per_s,
+                                    .spool_hours_left = spool->hours_left,
+                                    .backlog_rows = backlog_rows,
+                                    .backlog_eta_s = eta_s};
     (void)pthread_mutex_unlock(&p->lock);
-    if (now < p->metrics_ns)
-        return;
-    uint64_t wall = io_realtime_ns();
-    p->metrics_ns = now + METRICS_EVERY_NS;
-    flush_ledger_each(p->ledger, show_table, &wall);
 }
 
 static void forgive_table(void *ctx, struct flush_table *t)
@@ -851,6 +972,7 @@ static void retarget(struct planner *p, struct ch_target *target)
     p->down_attempts = 0;
     p->down_outcome = CH_OK;
     p->probe_ns = 0;
+    flush_pace_restart(&p->pace);
     flush_ledger_each(p->ledger, forgive_table, NULL);
     flush_ledger_hurry(p->ledger);
 }
@@ -871,6 +993,7 @@ static void take_reload(struct planner *p)
         o->retry_min_ms = n->retry_min_ms;
         o->retry_max_ms = n->retry_max_ms;
         o->retain_ms = n->retain_ms;
+        o->catch_up_rows_per_s = p->pace.rows_per_s = n->catch_up_rows_per_s;
         o->dlq_enabled = n->dlq_enabled;
         o->dlq_max_bytes = n->dlq_max_bytes;
         struct flush_rules rules = flush_rules_of(o);

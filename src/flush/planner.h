@@ -4,7 +4,9 @@
 #define WH_FLUSH_PLANNER_H
 
 #include "flush/job.h"
+#include "flush/pace.h"
 #include "flush/shelf.h"
+#include "flush/spool.h"
 
 struct planner {
     struct flush_options options;
@@ -23,6 +25,11 @@ struct planner {
     enum ch_outcome down_outcome; /* why not, as last logged; CH_OK: nothing logged */
     uint32_t down_attempts;
     uint64_t probe_ns;
+    struct flush_pace pace;
+    struct flush_spool spool;
+    struct planner_gauges {
+        struct metric *bytes, *capacity, *in, *growth, *hours, *backlog, *eta;
+    } gauges;
     /* what the store does not have yet */
     struct store_flush_state stored;
     struct flush_shelf shelf;
@@ -47,6 +54,7 @@ struct planner {
 /* Until stop is set and every sender is idle. */
 void planner_run(struct planner *p);
 void planner_show_dlq(struct planner *p);
+void planner_gauges_make(struct planner *p);
 
 struct flush_rules flush_rules_of(const struct flush_options *o);
 #endif

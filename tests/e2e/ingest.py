@@ -62,7 +62,7 @@ class Suite:
             ok(d.call("GET", path).json() == {"status": "ok"}, self.say(f"{path} is an alias"))
         for path in ("/readyz", "/ready"):
             a = d.call("GET", path)
-            ok(a.status == 200 and a.json() == {"status": "ready"}, self.say(path), a)
+            ok(a.status == 200 and a.json()["status"] == "ready", self.say(path), a)
         a = d.call("GET", "/v1/health")
         ok(a.status == 200 and a.body == b"", self.say("/v1/health has an empty body"), a)
         a = d.call("GET", "/version")
