@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* wavehousectl policy: is a policy document valid, and what may a token do under it? */
-#include "access/policy.h"
+#include "ctl/policy.h"
+
 #include "base/limits.h"
-#include "ctl/ctl.h"
 #include "ctl/offline.h"
 
 #include <getopt.h>
@@ -28,8 +28,7 @@ static void print_warning(void *file, const char *text)
     print_finding(file, "warning: ", text);
 }
 
-/* Read and parse one file; findings are printed. NULL: *status says why. */
-static struct access_policy *load(const char *file, bool strict, int *status)
+struct access_policy *ctl_policy_load(const char *file, bool strict, int *status)
 {
     struct access_policy *p = NULL;
     struct json_reader *reader = json_reader_new(READER_BYTES);
@@ -66,7 +65,7 @@ static int check(int argc, char **argv)
         return CTL_USAGE;
     for (int i = optind; i < argc; i++) {
         int one = CTL_OK;
-        struct access_policy *p = load(argv[i], strict, &one);
+        struct access_policy *p = ctl_policy_load(argv[i], strict, &one);
         status = one > status ? one : status;
         if (p == NULL)
             continue;
@@ -90,7 +89,12 @@ static int check(int argc, char **argv)
 
 void ctl_policy_usage(FILE *to)
 {
-    (void)fputs("       wavehousectl policy check [--strict] [--print] FILE|-…\n", to);
+    (void)fputs("       wavehousectl policy check [--strict] [--print] FILE|-…\n"
+                "       wavehousectl policy explain --policy FILE [--strict]\n"
+                "                    [--token TOKEN [--secret-file FILE | --jwks FILE] | --claims "
+                "JSON]\n"
+                "                    [--role-claim PATH] [--schema FILE [--record JSON]] TABLE\n",
+                to);
 }
 
 int ctl_policy(int argc, char **argv)
@@ -99,6 +103,8 @@ int ctl_policy(int argc, char **argv)
     bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
     if (argc >= 2 && strcmp(argv[1], "check") == 0)
         status = check(argc - 1, argv + 1);
+    else if (argc >= 2 && strcmp(argv[1], "explain") == 0)
+        status = ctl_policy_explain(argc - 1, argv + 1);
     if (status == CTL_USAGE) {
         (void)fputs("usage:\n", help ? stdout : stderr);
         ctl_policy_usage(help ? stdout : stderr);
