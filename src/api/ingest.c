@@ -404,13 +404,11 @@ static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_as
             how = wait == INGEST_WAIT_REFUSED ? ANSWERED : MUST_WAIT;
         }
     } while (how == MUST_WAIT);
-    if (how == ANSWERED) {
-        ingest_op_release(a, op);
-        return;
-    }
     if (!ask->dry_run)
         ingest_dedupe_count(a, op);
-    if (op->outstanding == 0)
+    if (how == ANSWERED)
+        ingest_op_release(a, op);
+    else if (op->outstanding == 0)
         op_decided(a, op);
 }
 

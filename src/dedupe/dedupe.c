@@ -29,8 +29,9 @@ struct dedupe {
     bool started;
     _Atomic bool ready; /* written by the index thread */
     _Atomic bool stopping;
-    _Atomic uint64_t bytes_max; /* of the table; written by the index thread */
-    _Atomic uint64_t durable;   /* the same */
+    _Atomic uint64_t bytes_max;  /* of the table; written by the index thread */
+    _Atomic uint64_t bucket_max; /* ids after which a bucket is full; the same */
+    _Atomic uint64_t durable;    /* the same */
     pthread_mutex_t limits_lock;
     struct dedupe_limits limits; /* as last told */
 };
@@ -88,6 +89,7 @@ static void take_limits(struct dedupe *d)
     d->index.options.limits = d->limits;
     (void)pthread_mutex_unlock(&d->limits_lock);
     uint64_t most = d->index.options.limits.max_ids;
+    atomic_store(&d->bucket_max, dedupe_index_bucket_max(&d->index.options.limits));
     atomic_store(&d->bytes_max, (most + most / 8 + IDS_BETWEEN) * ID_BYTES_MAX);
 }
 
@@ -254,6 +256,10 @@ void dedupe_settle(struct dedupe *d, const void *ids, uint32_t count, bool commi
            !atomic_compare_exchange_weak(&d->index.settled, &seen, log_index)) {
     }
     (void)dedupe_table_settle(d->table, ids, count, committed, &d->index.current);
+    /* A bucket is forgotten as a whole, so it must not go on growing while the index sleeps. */
+    if (committed && dedupe_table_bucket_count(d->table, atomic_load(&d->index.current)) >
+                         atomic_load_explicit(&d->bucket_max, memory_order_relaxed))
+        queue_wake_sleeper(&d->wake);
 }
 
 bool dedupe_wait(struct dedupe *d, struct dedupe_wait *w)

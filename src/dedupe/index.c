@@ -197,6 +197,11 @@ static int rotate(struct dedupe_index *x)
     return 0;
 }
 
+uint64_t dedupe_index_bucket_max(const struct dedupe_limits *l)
+{
+    return l->max_ids / BUCKETS_PER_MAX_IDS;
+}
+
 /* The bucket for an entry of this time is the current one. */
 static int bucket_for(struct dedupe_index *x, uint64_t time_ns)
 {
@@ -204,8 +209,8 @@ static int bucket_for(struct dedupe_index *x, uint64_t time_ns)
     struct dedupe_held *h = current(x);
     uint64_t width_ns = l->retention_ns / BUCKETS_PER_RETENTION;
     width_ns = width_ns < BUCKET_NS_MIN ? BUCKET_NS_MIN : width_ns;
-    if (h == NULL || (h->ids > 0 && (time_ns > h->first_ns + width_ns ||
-                                     h->ids >= l->max_ids / BUCKETS_PER_MAX_IDS))) {
+    if (h == NULL || (h->ids > 0 &&
+                      (time_ns > h->first_ns + width_ns || h->ids >= dedupe_index_bucket_max(l)))) {
         return rotate(x);
     }
     return 0;

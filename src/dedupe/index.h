@@ -75,6 +75,8 @@ int dedupe_index_init(struct dedupe_index *x, const struct dedupe_index_options 
 /* Read the files, first of all. A damaged or foreign file is no failure: what it should hold is
  * read from the log. -ENOMEM, or -errno when the folder cannot be read. */
 int dedupe_index_load(struct dedupe_index *x, struct err *e) WH_MUST_CHECK;
+/* Most ids of one bucket. */
+uint64_t dedupe_index_bucket_max(const struct dedupe_limits *l);
 void dedupe_index_close(struct dedupe_index *x);
 
 /* Read what was committed meanwhile, write what is due (everything, with write_all), forget what is
