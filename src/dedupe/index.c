@@ -397,6 +397,27 @@ static void cut(struct dedupe_index *x, uint64_t seq, uint64_t good_bytes)
         log_warn("dedupe.store", "%s; its damaged end is met again at the next start", e.text);
 }
 
+/* What the newest file shows may be in memory only, when the process before was killed between
+ * write and sync. Once anything else counts on it, it must not go away any more. */
+static int make_durable(struct dedupe_index *x, uint64_t seq)
+{
+    const struct io *io = x->options.io;
+    char path[DEDUPE_PATH_CAP];
+    dedupe_bucket_path(x->options.path, seq, path);
+    int fd = io->open(io->ctx, path, IO_WRITE);
+    if (fd == -ENOENT)
+        return 0; /* it had no head, and was removed */
+    int rc = fd < 0 ? fd : io->fdatasync(io->ctx, fd);
+    if (fd >= 0)
+        (void)io->close(io->ctx, fd); /* what counts was synced */
+    if (rc == 0)
+        rc = io->sync_dir(io->ctx, x->options.path);
+    if (rc != 0)
+        log_warn("dedupe.store", "syncing %s: %s; its ids are read from the log", path,
+                 err_text(rc));
+    return rc;
+}
+
 /* *through: of the files before this one; becomes that of this one too. *safe: the log must be read
  * from behind it. */
 static int load_file(struct dedupe_index *x, uint64_t seq, bool newest, uint64_t *through,
@@ -424,6 +445,8 @@ static int load_file(struct dedupe_index *x, uint64_t seq, bool newest, uint64_t
                                 .torn = !found.whole && !newest};
     if (!found.whole && newest)
         cut(x, seq, found.good_bytes);
+    if (newest && make_durable(x, seq) != 0)
+        *safe = *through < *safe ? *through : *safe;
     if (found.through > *through)
         *through = found.through;
     if (!found.whole && !newest) {
