@@ -532,6 +532,7 @@ static void stop(struct daemon *d)
     uint64_t timeout_ms = d->config->server.shutdown_timeout_ms;
     uint64_t until = io_monotonic_ns() + timeout_ms * 1000000;
     notify_send("STOPPING=1");
+    replay_drain(d->replay);
     if (d->loops != NULL)
         loops_stop(d->loops, timeout_ms);
     for (int i = 0; i < d->listen_count; i++)

@@ -327,7 +327,11 @@ static bool tasks_turn(struct replay *r, uint64_t now)
     struct replay_active **at = &r->active;
     while (*at != NULL) {
         struct replay_active *a = *at;
-        enum replay_step step = task_step(r, a);
+        enum replay_step step = a->task->kind == REPLAY_ENTER && atomic_load(&r->draining)
+                                    ? replay_fail(a->task, WH_ESTOPPED,
+                                                  "the daemon is stopping; what is counted here "
+                                                  "has entered, the rest is where it was")
+                                    : task_step(r, a);
         moved = moved || step != STEP_WAIT;
         if (step == STEP_WAIT && stalled(a, now))
             step = replay_fail(a->task, WH_EAGAIN,
@@ -465,6 +469,15 @@ void replay_nudge(struct replay *r)
 {
     CHECK_MAGIC(r, REPLAY_MAGIC);
     atomic_store(&r->nudged, true);
+    queue_wake(&r->tasks);
+}
+
+void replay_drain(struct replay *r)
+{
+    if (r == NULL)
+        return;
+    CHECK_MAGIC(r, REPLAY_MAGIC);
+    atomic_store(&r->draining, true);
     queue_wake(&r->tasks);
 }
 

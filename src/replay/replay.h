@@ -56,6 +56,10 @@ int replay_start(struct replay **out, const struct replay_options *options,
 /* Tasks that are not finished come back as WH_ESTOPPED with the figures so far; jobs stay and go on
  * at the next start. Before flush_stop. Blocks for one commit at most. NULL is fine. */
 void replay_stop(struct replay *r);
+/* The daemon is about to stop: tasks that enter letters end after the entry at hand, as
+ * WH_ESTOPPED with their figures, so that nobody who waits for their answers holds up the end. Any
+ * thread, never blocks. NULL is fine. */
+void replay_drain(struct replay *r);
 /* The schema may have changed: held rows are looked at again. Any thread, never blocks. */
 void replay_nudge(struct replay *r);
 

@@ -274,6 +274,33 @@ def raced(s):
         same(t.d.dlq()["total"], 0, f"{s.name}: no dead letters left over")
 
 
+def stopped(s):
+    """SIGTERM while a replay is under way: it ends soon, tells how far it came, and the rest is there to be replayed."""
+    with Site(s, "stop") as t:
+        count, pad = 12000, "y" * 1000  # several entries' worth
+        t.send([{"id": i, "n": "1e3", "note": pad} for i in range(count)])
+        t.dead(count, 120)
+        rules, answers = [{"cast": {"column": "n", "to": "integer"}}], []
+        client = threading.Thread(target=lambda: answers.append(t.replay(rules=rules)))
+        client.start()
+        net.wait_for(lambda: t.d.dlq()["total"] < count, 30, 0.002)
+        began = time.monotonic()
+        same(t.d.stop(), 0, f"{s.name}: SIGTERM during a replay: exit status 0")
+        took = time.monotonic() - began
+        client.join()
+        a = answers[0]
+        got = a.json()
+        ok(took < 15, f"{s.name}: soon", f"{took:.1f} s")
+        tap.note(f"{s.name}: the answer was {a.status} with {got['replayed']} replayed, the stop took {took:.1f} s")
+        ok((a.status == 503 and "stopping" in a.error and 0 < got["replayed"] < count) or
+           (a.status == 200 and got["replayed"] == count), f"{s.name}: the client learns how far it came", a)
+        t.d.start()
+        left = t.d.dlq()["total"]
+        same(left, count - got["replayed"], f"{s.name}: the rest is still there")
+        same(t.replay(rules=rules).json()["replayed"], left, f"{s.name}: and replayed after the start")
+        t.stored([[i, 1000, pad] for i in range(count)], "each row once over the stop", seconds=60)
+
+
 def budget(s):
     with Site(s, "budget", **{"dlq.max_bytes": "1MiB"}) as t:
         for part in range(3):
@@ -369,7 +396,10 @@ def held(s):
     """Rows with columns that their table lacks: seen, repaired by rule, let in without them, purged, or by ALTER."""
     with Site(s, "held", ("ev", "other"), **{"ingest.tables": {"ev": {"unknown_columns": "hold"}}}) as t:
         t.send([good(1)] + [{"id": i, "n": i, "nots": "misspelt"} for i in (2, 3)] + [{**good(4), "new": 4}])
-        net.wait_for(lambda: t.call("GET", "/v1/ops/drift").json()["total"] == 3, 30)
+        def drift():
+            a = t.call("GET", "/v1/ops/drift").json()
+            return a["total"] == 3 and a["scanned"]
+        net.wait_for(drift, 30)
         a = t.call("GET", "/v1/ops/drift?table=ev").json()
         ok(a["total"] == 3 and {c["name"]: c["count"] for c in a["tables"][0]["columns"]} == {"nots": 2, "new": 1} and
            a["tables"][0]["alter"].startswith("ALTER TABLE"), f"{s.name}: drift says which columns are missing", a)
@@ -532,4 +562,4 @@ def old():
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(*map(modern, (seen_and_changed, purged, raced, budget, by_ctl, held, many, log_range)), old)
+    tap.run(*map(modern, (seen_and_changed, purged, raced, stopped, budget, by_ctl, held, many, log_range)), old)
