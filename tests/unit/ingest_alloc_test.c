@@ -43,7 +43,7 @@ void *__wrap_realloc(void *p, size_t n)
     return __real_realloc(p, n);
 }
 
-static const struct config *settings;
+static const struct config *_Atomic settings;
 
 static const struct config *current_settings(void *ctx)
 {
@@ -125,19 +125,19 @@ static const char single[] = "{\"id\":1,\"ts\":\"2026-01-01 00:00:00.5\",\"note\
 static const char batch[] = "[{\"id\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"note\":\"a\"},"
                             "{\"id\":2,\"ts\":0,\"note\":\"b\"}]";
 
-static void drive(int fd)
+static void drive(int fd, const char *how)
 {
     bool all = true;
     for (int i = 0; i < WARM_UP; i++)
         all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
-    ok(all, "single objects and batches are committed");
+    ok(all, "%s: single objects and batches are committed", how);
     uint64_t before = atomic_load(&allocations);
     for (int i = 0; i < MEASURED; i++)
         all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
     uint64_t n = atomic_load(&allocations) - before;
-    ok(all, "%d more of each", MEASURED);
-    ok(before > 0 && n <= SLACK, "no allocation per request in the steady state (%d allocations)",
-       (int)n);
+    ok(all, "%s: %d more of each", how, MEASURED);
+    ok(before > 0 && n <= SLACK,
+       "%s: no allocation per request in the steady state (%d allocations)", how, (int)n);
 }
 
 int main(void)
@@ -187,7 +187,13 @@ int main(void)
     ok(pthread_create(&thread, NULL, run_loop, loop) == 0, "loop runs");
     int fd = connect_to(port);
     if (ok(fd >= 0, "connected"))
-        drive(fd);
+        drive(fd, "shape");
+    static const char *const strict[] = {"ingest.validation=strict"};
+    const struct config *shape = settings;
+    settings = config_load(&(struct config_options){.sets = strict, .set_count = 1}, &findings);
+    atomic_fetch_add(&shared.config_version, 1);
+    drive(fd, "strict");
+    ok(!post(fd, "{\"id\":\"x\",\"ts\":0,\"note\":\"\"}", "never"), "a value is refused");
     ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
 
     (void)close(fd);
@@ -202,6 +208,7 @@ int main(void)
     wal_close(shared.wal);
     store_close(shared.store);
     config_unref(settings);
+    config_unref(shape);
     buf_fini(&findings);
     (void)snprintf(command, sizeof(command), "rm -rf %s", path);
     (void)!system(command);
