@@ -19,6 +19,7 @@
 /* How many of the last files may hold what an earlier process wrote and never synced: the one being
  * sealed, the one being opened, the prepared ones. */
 #define FRESH_FILES (WAL_SPARE_MAX + 2)
+#define ENDS_BYTES  (64 * 1024) /* of a footer: its head and the sparse items of 64 MiB fit */
 
 struct found {
     struct wal_segment *seg;
@@ -125,6 +126,28 @@ static int check_head(struct recovery *r, size_t i, const struct wal_head *head,
                        ": it was cut or is incomplete" REFUSE,
                        path, size, head->segment_bytes);
     return 0;
+}
+
+/* Recovery reads a few pages of every segment, one after the other; from a cold device that is one
+ * wait each, seconds for a long log. Ask for all of them first. Nothing depends on it: what is
+ * wrong with a file is found, and said, when it is read. */
+static void will_read_ends(const struct recovery *r)
+{
+    const struct io *io = r->w->io;
+    char path[WAL_PATH_CAP];
+    uint64_t size;
+
+    for (size_t i = 0; i < r->count; i++) {
+        int fd;
+        if (wal_segment_path(r->w, r->numbers[i], path) != 0 ||
+            (fd = io->open(io->ctx, path, IO_READ)) < 0)
+            continue;
+        if (io->size(io->ctx, fd, &size) == 0 && size > WAL_HEAD_BYTES) {
+            (void)io->will_read(io->ctx, fd, 0, 2 * WAL_HEAD_BYTES);
+            (void)io->will_read(io->ctx, fd, wal_footer_offset(size), ENDS_BYTES);
+        }
+        (void)io->close(io->ctx, fd); /* only read */
+    }
 }
 
 static int open_file(struct recovery *r, size_t i, struct err *e)
@@ -546,6 +569,8 @@ static int recover_segments(struct recovery *r, uint64_t *torn, struct err *e)
     bool complete = false;
     int rc = 0;
 
+    if (r->count > FRESH_FILES)
+        will_read_ends(r);
     for (size_t i = 0; i < r->count; i++)
         if ((rc = open_file(r, i, e)) != 0 || (rc = read_ends(r, i, e)) != 0)
             return rc;

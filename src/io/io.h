@@ -62,6 +62,8 @@ struct io {
      * device: after a failed sync of an earlier process the cache shows what the disk does not
      * have. Advice: a page that is mapped by somebody else stays. */
     int (*drop_cache)(void *ctx, int fd);
+    /* Begin to read this part into the cache; does not wait for the device. Advice. */
+    int (*will_read)(void *ctx, int fd, uint64_t offset, uint64_t n);
     /* Exclusive lock for as long as the handle is open; -EWOULDBLOCK when another process has it.
      */
     int (*lock)(void *ctx, int fd);

@@ -161,6 +161,12 @@ static int posix_drop_cache(void *ctx, int fd)
     return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static int posix_will_read(void *ctx, int fd, uint64_t offset, uint64_t n)
+{
+    (void)ctx;
+    return -posix_fadvise(fd, (off_t)offset, (off_t)n, POSIX_FADV_WILLNEED);
+}
+
 static int posix_lock(void *ctx, int fd)
 {
     int r;
@@ -285,6 +291,7 @@ const struct io *io_posix(void)
         .ftruncate = posix_ftruncate,
         .size = posix_size,
         .drop_cache = posix_drop_cache,
+        .will_read = posix_will_read,
         .lock = posix_lock,
         .rename = posix_rename,
         .unlink = posix_unlink,

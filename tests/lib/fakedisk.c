@@ -432,6 +432,15 @@ static int fake_size(void *ctx, int fd, uint64_t *size)
     return 0;
 }
 
+static int fake_will_read(void *ctx, int fd, uint64_t offset, uint64_t n)
+{
+    (void)ctx;
+    (void)fd;
+    (void)offset;
+    (void)n;
+    return 0;
+}
+
 static int fake_drop_cache(void *ctx, int fd)
 {
     struct fakedisk *d = DISK(ctx);
@@ -609,6 +618,7 @@ struct fakedisk *fakedisk_new(uint64_t seed, uint32_t sector_bytes)
                         .ftruncate = fake_ftruncate,
                         .size = fake_size,
                         .drop_cache = fake_drop_cache,
+                        .will_read = fake_will_read,
                         .lock = fake_lock,
                         .rename = fake_rename,
                         .unlink = fake_unlink,

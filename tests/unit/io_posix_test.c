@@ -40,7 +40,7 @@ int main(void)
            size == 8192,
        "fallocate grows the file");
     ok(io->fsync(io->ctx, fd) == 0 && io->fdatasync(io->ctx, fd) == 0 &&
-           io->drop_cache(io->ctx, fd) == 0,
+           io->drop_cache(io->ctx, fd) == 0 && io->will_read(io->ctx, fd, 0, 4096) == 0,
        "sync");
     fd2 = io->open(io->ctx, path, IO_WRITE);
     ok(io->lock(io->ctx, fd) == 0 && io->lock(io->ctx, fd2) == -EWOULDBLOCK, "lock");
