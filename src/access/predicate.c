@@ -297,19 +297,31 @@ static bool is_dead(const struct sql *s, const struct access_condition *c, struc
            !access_integer_fits(c->type, value);
 }
 
+/* DateTime IN (DateTime64 …) is a type error in ClickHouse, which compares the two only singly. */
+static bool is_spelt_out(const struct access_condition *c)
+{
+    return c->op == ACCESS_IN && c->type != NULL && c->type->kind == CH_DATETIME;
+}
+
 /* False: nothing can pass. */
 static bool put_condition(struct sql *s, const struct access_condition *c)
 {
     static const char *const signs[] = {" = ", " != ", " > ", " < ", " IN ("};
+    bool spelt_out = is_spelt_out(c);
     uint32_t written = 0;
-    put_quoted(s->out, '`', c->column);
-    buf_put_str(s->out, signs[c->op]);
+    if (spelt_out)
+        buf_put_u8(s->out, '(');
     for (uint32_t i = 0; i < c->count; i++, s->number++) {
         if (is_dead(s, c, c->values[i]))
             continue;
-        if (written++ > 0)
-            buf_put_str(s->out, ", ");
+        if (written > 0)
+            buf_put_str(s->out, spelt_out ? " OR " : ", ");
+        if (written == 0 || spelt_out) {
+            put_quoted(s->out, '`', c->column);
+            buf_put_str(s->out, signs[spelt_out ? ACCESS_EQ : c->op]);
+        }
         put_operand(s, c, c->values[i]);
+        written++;
     }
     if (c->op == ACCESS_IN)
         buf_put_u8(s->out, ')');

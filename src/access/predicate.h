@@ -5,8 +5,8 @@
  * It is used in two ways that must agree: as SQL for queries, and on events for streams. A stream
  * never delivers a row that the query would hide: what cannot be proven on the event alone is
  * withheld. Where the specification leaves room, this is the narrower reading:
- *   - an operand with more fraction digits than the column holds is withheld, not cut: SQL compares
- *     with the whole operand;
+ *   - an instant with more fraction digits than the column holds is withheld as an operand, not
+ * cut: SQL compares with the whole operand;
  *   - Date, UUID, Enum and IP columns match only JSON strings, dates only spelt YYYY-MM-DD, enums
  * only names of the type; other types (arrays, maps, JSON …) never match.
  *

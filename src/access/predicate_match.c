@@ -85,9 +85,9 @@ static bool normal_float(const struct ch_type *t, struct slice text, double *out
     return isfinite(*out);
 }
 
-/* Cut to the scale; exact: only when nothing is lost. */
-static bool normal_decimal(const struct ch_type *t, struct slice text, bool exact,
-                           char out[NORMAL_CAP], struct slice *normal)
+/* Cut to the scale, as ClickHouse does with both sides. */
+static bool normal_decimal(const struct ch_type *t, struct slice text, char out[NORMAL_CAP],
+                           struct slice *normal)
 {
     size_t len;
     if (!access_number_canonical(text, out, &len))
@@ -97,7 +97,7 @@ static bool normal_decimal(const struct ch_type *t, struct slice text, bool exac
     size_t fraction = dot != NULL ? len - sign - whole - 1 : 0;
     if (whole == 1 && out[sign] == '0')
         whole = 0;
-    if (whole + t->scale > t->precision || (exact && fraction > t->scale))
+    if (whole + t->scale > t->precision)
         return false;
     if (fraction > t->scale) {
         char again[NORMAL_CAP];
@@ -223,7 +223,7 @@ static bool compile_operand(struct arena *a, const struct access_condition *c, s
         return true;
     case ACCESS_COLUMN_STRING:
         o->text = without_fill(c->type, text);
-        /* What does not fit a FixedString is an error in SQL, not merely unequal. */
+        /* What does not fit the column is not compared alike by every server version. */
         o->usable = c->type->kind == CH_STRING || text.len <= c->type->width;
         return true;
     case ACCESS_COLUMN_BOOL:
@@ -233,7 +233,7 @@ static bool compile_operand(struct arena *a, const struct access_condition *c, s
         o->usable = is_judged_as_text(c->type, text);
         return true;
     case ACCESS_COLUMN_DECIMAL:
-        o->usable = normal_decimal(c->type, text, true, normal, &o->text);
+        o->usable = normal_decimal(c->type, text, normal, &o->text);
         break;
     case ACCESS_COLUMN_DATETIME:
         o->usable = operand_instant(c, text, normal, &o->text);
@@ -292,7 +292,7 @@ static bool normal_value(const struct access_condition *c, uint8_t kind, struct 
     case ACCESS_COLUMN_FLOAT:
         return !word && normal_float(c->type, text, &v->number);
     case ACCESS_COLUMN_DECIMAL:
-        return !word && normal_decimal(c->type, text, false, v->room, &v->text);
+        return !word && normal_decimal(c->type, text, v->room, &v->text);
     case ACCESS_COLUMN_STRING:
         v->text = without_fill(c->type, text);
         return true;

@@ -271,6 +271,12 @@ static void sql(void)
         {"\"dt\":{\"_gt\":\"2026-01-01T00:00:00Z\"}",
          "(`dt` > parseDateTime64BestEffort({p3:String}, 8))",
          "(`dt` > parseDateTimeBestEffort('2026-01-01T00:00:00Z'))"},
+        {"\"dt\":{\"_in\":\"{{ jwt.l }}\"}",
+         "((`dt` = parseDateTime64BestEffort({p3:String}, 8) OR `dt` = "
+         "parseDateTime64BestEffort({p4:String}, 8)))",
+         "((`dt` = parseDateTimeBestEffort('a') OR `dt` = parseDateTimeBestEffort('b')))"},
+        {"\"d3\":{\"_in\":\"{{ jwt.org }}\"}",
+         "(`d3` IN (parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin')))", NULL},
         {"\"d3\":{\"_gt\":\"x\"}",
          "(`d3` > parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin'))",
          "(`d3` > parseDateTime64BestEffort('x', 8, 'Europe/Berlin'))"},
@@ -412,7 +418,8 @@ static void events(void)
         {"\"d\":{\"_lt\":\"-0.5\"}", "{\"d\":-0.51}", ACCESS_MATCH},
         {"\"d\":{\"_neq\":\"1\"}", "{\"d\":1000}", ACCESS_UNREADABLE},
         {"\"d\":{\"_neq\":\"1000\"}", "{\"d\":1}", ACCESS_OPERAND},
-        {"\"d\":{\"_neq\":\"1.239\"}", "{\"d\":1}", ACCESS_OPERAND},
+        {"\"d\":{\"_neq\":\"1.239\"}", "{\"d\":1.231}", ACCESS_MISMATCH},
+        {"\"d\":{\"_eq\":\"-0.001\"}", "{\"d\":0}", ACCESS_MATCH},
         {"\"d\":{\"_gt\":\"999.98\"}", "{\"d\":999.99}", ACCESS_MATCH},
         /* Bool */
         {"\"b\":{\"_eq\":\"{{ jwt.yes }}\"}", "{\"b\":true}", ACCESS_MATCH},
