@@ -3,8 +3,10 @@
 #include "api/ingest.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #define CODE_UNKNOWN_FIELD 117  /* INCORRECT_DATA, what ClickHouse says to an unknown key */
@@ -105,6 +107,18 @@ static bool ignores_unknown(const struct ingest_op *op)
             op->settings->unknown_columns == CONFIG_UNKNOWN_IGNORE);
 }
 
+/* Rows that nobody looks at are refused by the thousand when a client learns a new key: say so. */
+static void say_unknown(const struct ingest_op *op)
+{
+    static struct log_limit limit = LOG_LIMIT(60);
+    uint64_t dropped;
+    if (log_limit_pass(&limit, &dropped))
+        log_warn("ingest.unknown_column",
+                 "%s: the record is refused; add the column, or see ingest.unknown_columns; "
+                 "repeated=%" PRIu64,
+                 op->result.message, dropped);
+}
+
 int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
                       const struct json_doc *doc)
 {
@@ -146,6 +160,8 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         part->batch.text.len = text_off;
     if (op->result.status != 0) {
         count_refusal(a, op);
+        if (op->result.unknown_column && !op->dry_run)
+            say_unknown(op);
         if (op->result.unknown_column) /* added a moment ago? The next try may know it. */
             discovery_nudge(a->shared->discovery);
         return 0;

@@ -406,6 +406,7 @@ static int start_rest(struct daemon *d, struct err *e)
                                     .flush = d->flush,
                                     .stamp_received = c->ingest.stamp_received,
                                     .catalog = current_catalog,
+                                    .request_refresh = request_refresh,
                                     .ctx = d};
     rc = replay_start(&d->replay, &replay, e);
     if (rc != 0)

@@ -118,6 +118,7 @@ struct replay {
     struct metric *rows[3]; /* entered: dead, held, log */
     struct replay_held *held;
     uint64_t held_due_ns; /* look at the shelf's tables again */
+    uint64_t held_rows, refresh_due_ns;
     /* Shared with whoever asks for JSON: */
     pthread_mutex_t lock;
     struct replay_job jobs[REPLAY_JOBS_MAX];

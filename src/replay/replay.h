@@ -33,6 +33,7 @@
 #define REPLAY_BATCH_ROWS 10000  /* in one entry */
 #define REPLAY_AHEAD_ROWS 500000 /* of ours, entered and not yet in ClickHouse, per table */
 #define REPLAY_IDS_MAX    10000  /* in one task */
+#define REPLAY_REFRESH_MS 5000
 #define REPLAY_TEXT_CAP   512
 
 struct replay;
@@ -46,6 +47,8 @@ struct replay_options {
     /* As flush_options': the schema of today, one reference, or NULL while none is known. Called on
      * the replay thread. */
     struct schema_catalog *(*catalog)(void *ctx);
+    /* Ask for a discovery soon: called every REPLAY_REFRESH_MS while rows are held. */
+    void (*request_refresh)(void *ctx);
     void *ctx;
 };
 

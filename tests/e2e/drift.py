@@ -216,7 +216,27 @@ def table_again():
         balance(d, s, db, clients, "table made again", dead=0)
 
 
+def large():
+    """A record larger than a usual log entry reaches ClickHouse, and the dead letters when it is bad."""
+    s = clickhouse.modern()
+    db = s.database("e2e_drift_large")
+    create(s, db, "ev", "id String, n UInt32, text String")
+    with Daemon(s, db, name="drift", settings=SETTINGS) as d:
+        d.start("/readyz")
+        d.know("ev")
+        text = "z" * (6 << 20)
+        same(d.ingest("ev", {"id": "good", "n": 1, "text": text}).json(), {"ok": True}, "6 MiB are accepted")
+        same(d.ingest("ev", {"id": "bad", "n": "one", "text": text}).json(), {"ok": True}, "with a bad value, too")
+        same(d.ingest("ev", {"id": "small", "n": 2, "text": ""}).json(), {"ok": True}, "and a small one")
+        ok(net.wait_for(lambda: s.one(f"SELECT count() FROM {db}.ev") == 2 and d.dlq()["total"] == 1, 30, 0.1),
+           "two are stored, one is a dead letter", d.log_tail)
+        same(s.one(f"SELECT length(text) FROM {db}.ev WHERE id = 'good'"), 6 << 20, "whole")
+        same(d.ingest("ev", {"id": "later", "n": 1, "text": text, "late": 1}).json(), {"ok": True}, "6 MiB are held")
+        s.query(f"ALTER TABLE {db}.ev ADD COLUMN late Nullable(UInt8)")
+        ok(net.wait_for(lambda: s.one(f"SELECT count() FROM {db}.ev WHERE late = 1") == 1, 30, 0.1), "and released", d.log_tail)
+
+
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(held_across_kills, budget, column_dropped, column_dropped_reject, type_changed, table_again)
+    tap.run(held_across_kills, budget, column_dropped, column_dropped_reject, type_changed, table_again, large)

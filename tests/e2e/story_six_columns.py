@@ -72,6 +72,7 @@ def reject():
         ok(not any(f == writers.ACKED for _, f in new[0].fate.values()), "none of them is taken and lost")
         rejected = [v for k, v in d.metrics().items() if k.startswith("wavehouse_ingest_rejected") and v > 0]
         ok(rejected, "and they are counted", d.metrics)
+        ok('ingest.unknown_column unknown column "plan" for table "ev"' in d.log(), "the log says so", d.log_tail)
         before = s.one(f"SELECT count() FROM {db}.ev")
         ok(net.wait_for(lambda: s.one(f"SELECT count() FROM {db}.ev") > before + 50, 20, 0.1), "the old ones go on")
         began = time.monotonic()

@@ -155,7 +155,8 @@ static void start(struct node *n, const char *dir)
                                 .commit = n->log,
                                 .store = n->store,
                                 .flush = n->flush,
-                                .catalog = get_catalog};
+                                .catalog = get_catalog,
+                                .request_refresh = refresh};
     if (rc == 0)
         rc = replay_start(&n->replay, &ro, &e);
     if (rc == 0)
