@@ -18,6 +18,18 @@ engine_lib() {
     printf '%s\n' "${WH_ENGINE_LIB:-$cache/engine-$engine_version/libchdb.so}"
 }
 
+# ClickHouse's official client for Node, for the tests: two packages, pinned likewise. This is the last
+# version that runs on Debian's Node 18.
+client_version=1.12.1
+client_packages=(
+    "@clickhouse/client 7ORY85rphRazqHzImNXMrh4vsaPrpetFoTWpZYueCO2bbO6PXYDXp/GQ4DgxnGIqbWB/Di1Ai+Xuwq2o7DJ36A=="
+    "@clickhouse/client-common ccw1N6hB4+MyaAHIaWBwGZ6O2GgMlO99FlMj0B0UEGfjxM9v5dYVYql6FpP19rMwrVAroYs/IgX2vyZEBvzQLg=="
+)
+# Its folder, with node_modules inside.
+client_dir() {
+    printf '%s\n' "${WH_CLIENT_DIR:-$cache/client-$client_version}"
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
