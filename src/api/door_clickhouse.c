@@ -689,7 +689,7 @@ static int read_columns(struct api_loop *a, struct http_request *r, struct reque
     for (uint32_t i = 0; i < insert->column_count; i++) {
         struct slice name = insert->columns[i];
         const struct schema_column *c = schema_table_column(t, name);
-        if (c == NULL) {
+        if (c == NULL || c->default_kind == SCHEMA_DEFAULT_ALIAS) {
             discovery_nudge(a->shared->discovery);
             return refused(a, r, INGEST_REQUEST, 16, "No such column %.*s in table %s.%.*s",
                            name.len < 256 ? (int)name.len : 256, name.ptr,
@@ -697,8 +697,8 @@ static int read_columns(struct api_loop *a, struct http_request *r, struct reque
         }
         if (insert->listed && !c->insertable)
             return refused(a, r, INGEST_REQUEST, 44,
-                           "Cannot insert column %.*s, because it is %s column", SLICE_ARG(name),
-                           c->default_kind == SCHEMA_DEFAULT_ALIAS ? "ALIAS" : "MATERIALIZED");
+                           "Cannot insert column %.*s, because it is MATERIALIZED column",
+                           SLICE_ARG(name));
         bool was = (s->only[c->ordinal / 64] >> (c->ordinal % 64) & 1) != 0;
         if (was == insert->listed)
             return refused(a, r, INGEST_REQUEST, 15,
