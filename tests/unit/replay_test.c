@@ -112,6 +112,9 @@ static void on_poison(void *ctx, const struct err *e)
     abort();
 }
 
+static uint64_t retain_ms = 3600000;
+static bool without_replay;
+
 static void start(struct node *n, const char *dir)
 {
     char path[4096];
@@ -143,7 +146,7 @@ static void start(struct node *n, const char *dir)
                                .max_bytes = 1 * MIB,
                                .retry_min_ms = 2,
                                .retry_max_ms = 5,
-                               .retain_ms = 3600000,
+                               .retain_ms = retain_ms,
                                .dlq_enabled = true,
                                .dlq_max_bytes = 16 * MIB,
                                .catalog = get_catalog,
@@ -157,7 +160,7 @@ static void start(struct node *n, const char *dir)
                                 .flush = n->flush,
                                 .catalog = get_catalog,
                                 .request_refresh = refresh};
-    if (rc == 0)
+    if (rc == 0 && !without_replay)
         rc = replay_start(&n->replay, &ro, &e);
     if (rc == 0)
         rc = queue_init(&n->done, 64);
@@ -724,6 +727,57 @@ static void test_jobs(void)
     tmpdir_remove(dir);
 }
 
+/* The log that a job still needs is deleted while the job does not run. */
+static void test_job_log_gone(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    static uint32_t ids[2000];
+    reset();
+    good_ids(ids, 20000, 2000);
+    start(&n, dir);
+    post_gone(&n, ids, 70);
+    ok(settle(&n, 70, 0), "rows");
+    struct replay_task task = {.kind = REPLAY_JOB_START,
+                               .job = {.table = SLICE_LIT("gone"),
+                                       .into = SLICE_LIT("gamma"),
+                                       .rows_per_second = 1}};
+    ask(&n, &task);
+    ok(task.result == 0 && wait_job(&n, task.index, "\"rows\":1,"), "a slow job has begun");
+    stop(&n);
+    retain_ms = 0;
+    without_replay = true;
+    start(&n, dir);
+    struct wal_stats ws;
+    char fat[4000];
+    (void)snprintf(fat, sizeof(fat), ",\"y\":\"%0*d\"", 3000, 0);
+    uint64_t end = io_monotonic_ns() + UINT64_C(20000000000);
+    for (uint32_t i = 0;; i = (i + 10) % 2000) {
+        (void)post(&n, "alpha", ids + i, 10, fat, 0);
+        wal_stats_get(n.w, &ws);
+        if (ws.first_index > task.index || io_monotonic_ns() > end)
+            break;
+    }
+    ok(ws.first_index > task.index, "its part of the log is deleted");
+    stop(&n);
+    without_replay = false;
+    start(&n, dir);
+    ok(wait_job(&n, task.index, "\"state\":\"failed\"") &&
+           job_is(&n, task.index, "were deleted before the job reached them"),
+       "the job fails, and says which entries are gone");
+    struct replay_task again = {.kind = REPLAY_JOB_START,
+                                .job = {.table = SLICE_LIT("gone"),
+                                        .into = SLICE_LIT("gamma"),
+                                        .from = 1}};
+    ask(&n, &again);
+    ok(again.result == WH_ENOTFOUND &&
+           strstr(again.error, "are deleted; the oldest that is left") != NULL,
+       "and another that begins there is refused: %s", again.error);
+    stop(&n);
+    retain_ms = 3600000;
+    tmpdir_remove(dir);
+}
+
 /* A table into itself: its copies are not copied again by the next job. */
 static void test_job_same_table(void)
 {
@@ -855,6 +909,7 @@ int main(void)
     test_held();
     test_jobs();
     test_job_same_table();
+    test_job_log_gone();
     test_kill();
     schema_catalog_unref(before);
     schema_catalog_unref(after);

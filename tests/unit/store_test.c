@@ -406,6 +406,59 @@ static void test_kill(const char *dir)
     ok(grew, "and everything whose commit returned is there");
 }
 
+struct old_list {
+    uint64_t indexes[16];
+    size_t count;
+    bool whole;
+};
+
+static bool on_old_letter(void *ctx, const struct store_letter *l)
+{
+    struct old_list *list = ctx;
+    list->whole = l->sender.len == 0 && slice_eq_str(l->record, "{\"a\":\"x\"}") &&
+                  l->id.epoch == 1 && l->failed_at_ns == 7 + l->id.index &&
+                  (list->count == 0 || list->whole);
+    list->indexes[list->count++] = l->id.index;
+    return list->count < 16;
+}
+
+/* A store of the version before (tests/golden/store-v1, made by its code): six letters without
+ * senders and without an index by table. */
+static void test_old_store(void)
+{
+    const char *srcdir = getenv("srcdir");
+    char *dir = tmpdir_make(), command[9000];
+    struct err e = {0};
+    (void)snprintf(command, sizeof(command), "cp %s/tests/golden/store-v1/data.mdb %s/",
+                   srcdir != NULL ? srcdir : ".", dir);
+    ok(system(command) == 0, "a store of the version before");
+    for (int i = 0; i < 2; i++) {
+        struct store *s = open_store(dir);
+        struct old_list list = {0};
+        struct store_flush_state st;
+        struct positions p = {0};
+        ok(s != NULL && store_flush_load(s, SLICE_LIT("log-1"), &st, on_position, &p, &e) == 0 &&
+               p.sum == 40 && st.applied_index == 50,
+           "is opened, with its positions");
+        ok(store_letter_list(s, STORE_DEAD, SLICE_LIT("clicks"), (struct store_letter_id){0},
+                             on_old_letter, &list, &e) == 0 &&
+               list.count == 3 && list.whole && list.indexes[0] == 11 && list.indexes[2] == 15,
+           "its letters are listed by table");
+        store_close(s);
+    }
+    struct store *s = open_store(dir);
+    struct gone g = purge(s, STORE_DEAD, "clicks", 0);
+    ok(g.records == 3 && counts(s).records == 3, "and purged");
+    struct store_txn *t = begin(s);
+    ok(store_txn_letter_replace(t, STORE_DEAD, (struct store_letter_id){10, 0, 1}, SLICE_LIT("{}")),
+       "and changed");
+    is_u64(store_txn_letter_trim(t, 0), 3, "and dropped");
+    commit(t);
+    is_u64(counts(s).records, 0, "none is left");
+    store_close(s);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     char *dir = tmpdir_make(), *dir2 = tmpdir_make();
@@ -428,6 +481,7 @@ int main(void)
        "positions are there after a restart");
     store_close(s);
     test_kill(dir2);
+    test_old_store();
     FILE *f;
     char path[4096];
     (void)snprintf(path, sizeof(path), "%s/data.mdb", dir);
