@@ -187,6 +187,7 @@ struct http_server {
     struct http_list lists[HTTP_WAITS];
     struct http_conn *dirty;
     uint32_t conn_count;
+    uint32_t conn_peak;    /* most since the heap was last trimmed */
     uint64_t handed_out;   /* requests the handler holds */
     uint64_t bodies_bytes; /* and of the decoders at work on them */
 

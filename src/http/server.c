@@ -10,11 +10,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define HTTP_CROWD 1000 /* connections whose memory is worth giving back */
 
 struct http_loop {
     struct event_base *base;
@@ -139,6 +142,16 @@ static uint64_t patience_ms(const struct http_server *s, enum http_wait wait)
     return UINT64_MAX;
 }
 
+/* Buffers of a few KiB, freed by the thousand, stay with malloc, which gives back only what lies at
+ * the end of its heap. After a crowd has gone it is told to; that takes some milliseconds. */
+static void heap_trim(struct http_server *s)
+{
+    if (s->conn_peak < HTTP_CROWD || s->conn_count > s->conn_peak / 4)
+        return;
+    (void)malloc_trim(0);
+    s->conn_peak = s->conn_count;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct http_server *s = arg;
@@ -158,6 +171,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     bool kept = http_pool_trim(&s->pool);
     kept = http_recv_trim(s) || kept;
+    heap_trim(s);
     if (s->conn_count > 0 || kept)
         tick_arm(s);
 }
@@ -170,6 +184,8 @@ int http_server_take_fd(struct http_server *s, int fd, const char *peer)
         return -ENOMEM;
     }
     s->conn_count++;
+    if (s->conn_count > s->conn_peak)
+        s->conn_peak = s->conn_count;
     metric_add(s->m_connections, 1);
     if (!event_pending(s->loop->tick, EV_TIMEOUT, NULL))
         tick_arm(s);
