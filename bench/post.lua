@@ -11,3 +11,16 @@ local think = tonumber(os.getenv("BENCH_THINK_MS") or "0")
 if think > 0 then
    function delay() return think end
 end
+
+-- BENCH_MARK: "@ID@" in the body becomes an id that no other request has.
+local mark = os.getenv("BENCH_MARK")
+if mark then
+   local before, after = wrk.body:match("^(.-)@ID@(.*)$")
+   local threads, me, n = 0, 0, 0
+   function setup(thread) thread:set("number", threads); threads = threads + 1 end
+   function init() me = number end
+   function request()
+      n = n + 1
+      return wrk.format(nil, nil, nil, before .. mark .. "-" .. me .. "-" .. n .. after)
+   end
+end

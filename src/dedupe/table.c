@@ -10,7 +10,7 @@
 
 #define TABLE_MAGIC 0x44545442u
 #define CAP_MIN     32u
-#define CAP_DOUBLES 4096u /* below it a shard doubles, above it grows by an eighth */
+#define CAP_DOUBLES 512u /* below it a shard doubles, above it grows by an eighth */
 #define SLOT_BYTES  (sizeof(uint64_t) + sizeof(uint16_t))
 #define AHEAD       8 /* ids between fetching and using */
 
@@ -274,8 +274,12 @@ void dedupe_table_prefetch(const struct dedupe_table *t, const struct dedupe_id 
     const struct shard *s = &t->shards[shard_of(id->bytes)];
     const uint64_t *prints = atomic_load_explicit(&s->prints, memory_order_relaxed);
     uint32_t cap = atomic_load_explicit(&s->cap, memory_order_relaxed);
-    if (prints != NULL) /* perhaps of another size by now: a wrong guess costs nothing */
-        __builtin_prefetch(prints + home_of(print_of(id->bytes), cap), 1);
+    uint32_t home = home_of(print_of(id->bytes), cap);
+    if (prints == NULL)
+        return;
+    /* Perhaps of another size by now: a wrong guess costs nothing. */
+    __builtin_prefetch(prints + home, 1);
+    __builtin_prefetch((const uint16_t *)(prints + size_for(cap)) + home, 1);
 }
 
 enum dedupe_verdict dedupe_table_reserve(struct dedupe_table *t, const struct dedupe_id *id)
