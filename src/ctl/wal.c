@@ -121,6 +121,15 @@ static void put_hex(struct buf *out, struct slice s)
         buf_printf(out, "%02x", (unsigned)(uint8_t)s.ptr[i]);
 }
 
+/* The dedup id of record i; len 0: none. */
+static struct slice record_id(const struct wal_batch *b, uint32_t i)
+{
+    static const char none[WAL_BATCH_ID_BYTES];
+    const char *id = b->ids != NULL ? b->ids + (size_t)i * WAL_BATCH_ID_BYTES : none;
+
+    return (struct slice){id, memcmp(id, none, sizeof(none)) != 0 ? sizeof(none) : 0};
+}
+
 static void dump_batch_json(struct walk *wk, const struct wal_batch *b)
 {
     struct buf *out = &wk->out;
@@ -136,8 +145,13 @@ static void dump_batch_json(struct walk *wk, const struct wal_batch *b)
     for (uint32_t i = 0; i < b->count; i++) {
         struct wal_batch_record r = wal_batch_get(b, i);
 
-        buf_printf(out, "%s{\"received_ns\":%" PRIu64 ",\"record\":", i > 0 ? "," : "",
-                   r.received_ns);
+        buf_printf(out, "%s{\"received_ns\":%" PRIu64, i > 0 ? "," : "", r.received_ns);
+        if (record_id(b, i).len > 0) {
+            buf_put_str(out, ",\"id\":\"");
+            put_hex(out, record_id(b, i));
+            buf_put_u8(out, '"');
+        }
+        buf_put_str(out, ",\"record\":");
         buf_put_slice(out, r.text);
         buf_put_u8(out, '}');
     }
@@ -187,6 +201,11 @@ static void dump_text(struct walk *wk, const struct wal_entry_head *en, struct s
         struct wal_batch_record r = wal_batch_get(&b, i);
 
         buf_printf(out, "    %" PRIu64 " ", r.received_ns);
+        if (record_id(&b, i).len > 0) {
+            buf_put_str(out, "id=");
+            put_hex(out, record_id(&b, i));
+            buf_put_u8(out, ' ');
+        }
         buf_put_slice(out, r.text);
         print_line(wk);
     }

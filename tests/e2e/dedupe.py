@@ -3,7 +3,9 @@
 """Repeated records: by id field, by table, by Idempotency-Key; concurrent; across crashes; when the log is full."""
 import json
 import os
+import re
 import shutil
+import subprocess
 import threading
 
 from lib import clickhouse, env, net, tap
@@ -194,6 +196,10 @@ def restarts():
         index = os.path.join(d.config["data_dir"], "dedupe")
         fill(500)
         same(d.stop(), 0, "stopped")
+        dump = subprocess.run([env.program("wavehousectl"), "wal", "dump", "--json", "--payload", os.path.join(d.config["data_dir"], "wal")],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+        ids = set(re.findall(r'"id":"([0-9a-f]{32})","record"', dump))
+        same(len(ids), total, "wavehousectl wal dump shows the ids")
         know(d, "ev")
         repeat("after a stop")
         for round_ in range(3):
