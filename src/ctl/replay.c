@@ -244,8 +244,11 @@ static int drift(struct ctl_run *r)
     const struct json_node *t = tables != NULL ? tables + 1 : NULL;
     for (uint32_t i = 0; tables != NULL && i < tables->count; i++, t = &r->doc.nodes[t->next])
         print_drift_table(r, t);
+    const struct json_node *scanned = ctl_get(r, r->doc.nodes, "scanned");
     if (tables == NULL || tables->count == 0)
         (void)fprintf(stderr, "no rows are held\n");
+    else if (scanned != NULL && scanned->kind == JSON_FALSE)
+        (void)fprintf(stderr, "(rows are still being looked at: columns may be missing)\n");
     return CTL_OK;
 }
 
