@@ -254,6 +254,24 @@ def dry_run(d, server, bad, text, is_answer):
        f"{server.name}: dry run: the answer is bounded", f"{len(a.body)} bytes")
 
 
+def beyond_the_encoder(server):
+    """A type that only ClickHouse knows: the other columns are judged, and the row is stored."""
+    db = server.database("e2e_strict_beyond")
+    server.query(f"CREATE TABLE {db}.t (id UInt32, j JSON, n Int8) ENGINE = Memory")
+    settings = {"ingest.validation": "strict", "flush.interval": "100ms"}
+    with Daemon(server, db, name="strict-beyond", settings=settings) as d:
+        d.start("/readyz")
+        d.know("t")
+        a = d.ingest("t&dry_run=1", {"id": 1, "j": {"a": [1, {}]}, "n": 2})
+        same(a.json(), {"ok": True, "dry_run": True, "row": {"id": 1, "n": 2}, "unchecked": ["j"]}, "what cannot be judged is named")
+        a = d.ingest("t", {"id": 1, "j": {"a": 1}, "n": "x"})
+        same((a.status, a.json().get("exception_code")), (400, coercion.Direct(server).insert(
+            f"{db}.t", [b'{"id":1,"j":{"a":1},"n":"x"}\n'])[0]), "the columns beside it are judged, as ClickHouse does")
+        same(d.ingest("t", {"id": 1, "j": {"a": 1}, "n": 2}).status, 200, "a good record is accepted")
+        ok(net.wait_for(lambda: server.one(f"SELECT count() FROM {db}.t") == 1, 20), "and stored", d.log_tail())
+    server.query(f"DROP DATABASE {db}")
+
+
 def dry_run_with_ids(d, is_answer):
     def shown(n):
         return {"index": n, "ok": True, "row": {"id": n}}
@@ -276,6 +294,7 @@ def dry_run_with_ids(d, is_answer):
 def both_generations():
     for server in clickhouse.generations():
         answers(server)
+    beyond_the_encoder(clickhouse.modern_direct())
 
 
 if __name__ == "__main__":
