@@ -32,6 +32,7 @@ struct clickhouse_error clickhouse_error(int32_t code)
         {131, "TOO_LARGE_STRING_SIZE", 500},
         {164, "READONLY", 500},
         {190, "SIZES_OF_ARRAYS_DONT_MATCH", 500},
+        {201, "QUOTA_EXCEEDED", 429},
         {202, "TOO_MANY_SIMULTANEOUS_QUERIES", 503},
         {210, "NETWORK_ERROR", 503},
         {243, "NOT_ENOUGH_SPACE", 503},

@@ -165,8 +165,11 @@ static void send_answer(struct api_loop *a, struct http_request *r, int status, 
 
 /* Code: 60. DB::Exception: text. (UNKNOWN_TABLE) (version 26.7.2.1) */
 static void send_error(struct api_loop *a, struct http_request *r, int32_t code, int status,
-                       struct slice text, uint64_t row, int retry_after_s)
+                       const struct ingest_refusal *why)
 {
+    struct slice text = why->text;
+    uint64_t row = why->row;
+    int retry_after_s = why->retry_after_s;
     struct clickhouse_error e = clickhouse_error(code);
     if (scratch(a) == NULL) {
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
@@ -174,6 +177,10 @@ static void send_error(struct api_loop *a, struct http_request *r, int32_t code,
     }
     put_head(a, r, 0, 0);
     buf_printf(&a->clickhouse->head, "X-ClickHouse-Exception-Code: %" PRId32 "\r\n", code);
+    if (why->reason == INGEST_LIMITED) {
+        char fields[128];
+        buf_put(&a->clickhouse->head, fields, ingest_limit_fields(why, fields, sizeof(fields)));
+    }
     struct buf *b = &a->clickhouse->body;
     buf_reset(b);
     buf_printf(b, "Code: %" PRId32 ". DB::Exception: ", code);
@@ -200,6 +207,8 @@ static int32_t code_of(const struct ingest_refusal *why)
         return 60;
     case INGEST_NO_SCHEMA:
         return 210;
+    case INGEST_LIMITED:
+        return 201;
     case INGEST_BUSY:
         return 202;
     case INGEST_LOG:
@@ -215,8 +224,9 @@ static int32_t code_of(const struct ingest_refusal *why)
 static void refuse(struct api_loop *a, struct http_request *r, const struct ingest_refusal *why)
 {
     int32_t code = code_of(why);
-    bool own = why->code != 0 && why->status == 400; /* then ClickHouse's status for it */
-    send_error(a, r, code, own ? 0 : why->status, why->text, why->row, why->retry_after_s);
+    /* Then ClickHouse's status for it, or that of a quota. */
+    bool own = (why->code != 0 && why->status == 400) || why->reason == INGEST_LIMITED;
+    send_error(a, r, code, own ? 0 : why->status, why);
 }
 
 static void reply(struct api_loop *a, struct ingest_op *op)

@@ -64,6 +64,13 @@ def main():
         same(d.ingest("heavy", batch(0, 2000), kind="application/x-ndjson").status, 200, "bytes: the first")
         refused(d.ingest("heavy", batch(2000, 1), kind="application/x-ndjson"), "bytes", "takes 10000 bytes a second")
 
+        # ClickHouse's door says it in its own words
+        a = d.call("POST", f"/?query=INSERT+INTO+{db}.heavy+FORMAT+JSONEachRow", batch(2001, 1).encode())
+        same((a.status, a.fields.get("x-clickhouse-exception-code")), (429, "201"), "ClickHouse's door: 429, QUOTA_EXCEEDED")
+        same((a.fields.get("ratelimit-limit"), a.fields.get("ratelimit-remaining")), ("10000", "0"), "with RateLimit-*")
+        ok(int(a.fields.get("ratelimit-reset", 0)) >= 1 and a.fields["ratelimit-reset"] == a.fields.get("retry-after"),
+           "and when it is free again", a.fields)
+
         # a dry run costs nothing
         for _ in range(5):
             a = d.call("POST", "/v1/ingest?table=quiet&dry_run=1", batch(0, 3).encode())
