@@ -503,8 +503,10 @@ enum replay_step replay_job_step(struct replay *r, struct replay_job *j, uint64_
         return STEP_WAIT;
     }
     if (j->speed_ns == 0) {
+        (void)pthread_mutex_lock(&r->lock);
         j->speed_ns = now;
         j->speed_index = j->spec.next_index;
+        (void)pthread_mutex_unlock(&r->lock);
     }
     if (j->cursor == NULL) {
         rc = wal_cursor_open(&j->cursor, r->options.wal, j->spec.next_index, &e);

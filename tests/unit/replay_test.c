@@ -71,8 +71,10 @@ static _Atomic uint32_t steps, kill_at; /* 0: never */
 
 static void step(void)
 {
-    if (atomic_load(&kill_at) != 0 && atomic_fetch_add(&steps, 1) + 1 == atomic_load(&kill_at))
-        (void)raise(SIGKILL);
+    if (atomic_load(&kill_at) == 0 || atomic_fetch_add(&steps, 1) + 1 != atomic_load(&kill_at))
+        return;
+    fakech_lock(fake); /* none of its inserts is half done */
+    (void)raise(SIGKILL);
 }
 
 int __real_commit_propose(struct commit_log *c, struct proposal *p);
@@ -879,7 +881,10 @@ static void test_kill(void)
             if (pid == 0)
                 kill_child(run, life == 0 ? at : 0);
             (void)waitpid(pid, &status, 0);
-            killed = killed || WIFSIGNALED(status);
+            if (WIFSIGNALED(status)) {
+                killed = true;
+                fakech_unlock(fake);
+            }
             if (WIFEXITED(status)) {
                 ended = WEXITSTATUS(status) == 0;
                 break;

@@ -105,6 +105,23 @@ static void test_ignore(void)
     is_u64(result.unknown_ignored, 0, "and start at none");
 }
 
+static void test_hold(void)
+{
+    options.hold_unknown = true;
+    stays("t", "{\"q\":1,\"id\":2,\"r\":{\"x\":[1,\"y\"]},\"m\":null}");
+    is_u64(result.unknown_held, 3, "keys without a column are counted");
+    becomes("t", "{ \"id\" : 2, \"q\" : [[ 1, 2 ]] }", "{\"id\":2,\"q\":[[ 1, 2 ]]}");
+    becomes("t", "{\"id\":2,\"q\":[\n1]}", "{\"id\":2,\"q\":[1]}");
+    becomes("t", "{\"id\":1, \"q\":\"a b\",\"id\":3}", "{\"q\":\"a b\",\"id\":3}");
+    refused("t", "{\"q\":1}", "missing required column \"id\" for table \"t\"");
+    refused("t", "{\"q\":1,\"s\":[],\"id\":1}",
+            "type mismatch for column \"s\": cannot store array in String");
+    refused("two", "{\"a\":1,\"q\":1,\"b\":null}", "null value for non-nullable column \"b\"");
+    stays("t", "{\"id\":2}");
+    is_u64(result.unknown_held, 0, "a record that fits is not held");
+    options.hold_unknown = false;
+}
+
 /* Which of string, number, bool, array, object a column takes: as letters. */
 static void accepts(const char *column, const char *type, const char *kinds)
 {
@@ -385,6 +402,7 @@ int main(void)
     test_columns();
     test_order();
     test_ignore();
+    test_hold();
     test_kinds();
     test_form();
     test_timestamps();
