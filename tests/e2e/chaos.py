@@ -13,6 +13,11 @@ stop, the log must drain, and every record that a client ever sent is looked up:
   acked     (200 for this record)          exactly one copy, else it counts as *lost* or *duplicated*
   refused   (4xx, or nobody listened)      no copy, else *phantom*; also rows that nobody sent
   unknown   (5xx, timeout, cut)            at most one copy
+  said to be in ClickHouse (X-Ack)         one copy in a table, not among the dead letters
+
+Clients send JSON, NDJSON, CSV, through ClickHouse's door, with Idempotency-Keys and with X-Ack: clickhouse. One table has
+dedup by id, so what is sent to it may be sent again; one holds records with unknown columns, and all of those must
+be there when their columns are.
 
 A copy is a row in any table of the database, also in one that was dropped meanwhile (lib/audit.py), or a dead letter.
 
@@ -63,6 +68,8 @@ PROFILES = {  # what a round consists of: front faults, daemon kills, engine tro
     "network and schema": (20, 0, 0, 6),
     "everything": (18, 2, 2, 5),
 }
+FORMS = ("single", "array", "ndjson", "csv", "door", "keyed") * 4 + ("waiting",)
+BY_ID, HELD = "parts", "plain"  # the tables with dedup by id, and with unknown columns held
 DRAW = ["calm"] + ["network", "kills", "schema", "network and schema"] * 2 + ["everything"] * 8
 
 
@@ -111,7 +118,8 @@ class Round:
             "flush.retry_min": f"{r.choice((20, 100))}ms", "flush.retry_max": "1s",
             "clickhouse.query_timeout": f"{r.choice((1, 2))}s", "clickhouse.max_open_conns": r.choice((1, 4)),
             "wal.segment_size": "8MiB", "wal.retain": "1h", "server.threads": r.choice((1, 2)),
-            "schema.refresh_interval": f"{self.refresh_s}s"}
+            "schema.refresh_interval": f"{self.refresh_s}s",
+            "dedupe.tables": {BY_ID: {"enabled": True, "id_field": "id"}}, "ingest.tables": {HELD: {"unknown_columns": "hold"}}}
         self.events = self.timetable()
         self.d = Daemon(s, self.db, name=f"chaos-{number}", settings=self.settings)
 
@@ -252,8 +260,8 @@ class Round:
         self.d.start("/readyz")
         self.d.know(*TABLES)
         stop = threading.Event()
-        clients = writers.start([writers.Writer(i, self.d.port, self.name, stop, sorted(TABLES), record, sizes=(1, 50), pause=0.03)
-                                 for i in range(3)])
+        clients = writers.start([writers.Writer(i, self.d.port, self.name, stop, sorted(TABLES), record, FORMS, (1, 50), 0.03, by_id=(BY_ID,))
+                                 for i in range(4)])
         start = time.monotonic()
         lanes = [Lane(events, start) for _, events in sorted(self.events.items())]
         for lane in lanes:
@@ -280,42 +288,55 @@ class Round:
                 raise lane.error
         self.check(clients, began)
 
+    def release_held(self):
+        """Held records wait for their columns: give their table all that there are."""
+        for column in set(OPTIONAL) - set(self.columns(HELD)):
+            self.ddl(f"ALTER TABLE {self.db}.{HELD} ADD COLUMN {column} Int64 DEFAULT 0", "already exists")
+
     def balanced(self, acked):
-        """Nothing waits any more, and every acked record is somewhere: (copies, entries of the log)."""
-        if self.d.pending() not in (0, None):
-            return None
-        entries = audit.wal(self.d)
-        copies = audit.merged(audit.in_tables(self.s, self.db, "at"), audit.in_dead_letters(entries))
-        return (copies, entries) if acked <= copies.keys() else None
+        """Nothing waits or is held any more, every acked record is somewhere, every dead letter is counted."""
+        drift = self.d.call("GET", "/v1/ops/drift").json()
+        if self.d.pending() not in (0, None) or drift["total"] != 0:
+            return False
+        dead = audit.in_dead_letters(audit.wal(self.d))
+        copies = audit.merged(audit.in_tables(self.s, self.db, "at"), dead)
+        return acked <= copies.keys() and (self.d.dlq() or {}).get("total") == len(dead)
 
     def check(self, clients, began):
         self.s.control("/engine/resume")
+        self.release_held()
         audit.undrop(self.s, self.db)
         fate, count = writers.fates(clients)
         acked = {i for i, (_, f) in fate.items() if f == writers.ACKED}
         drain = time.monotonic()
         balance = net.wait_for(lambda: self.balanced(acked), DRAIN_S, 0.3)
         drain = time.monotonic() - drain
-        pending = self.d.pending()
+        self.drift = self.d.call("GET", "/v1/ops/drift").json()
+        pending, letters = self.d.pending(), (self.d.dlq() or {}).get("total")
         clean = self.d.stop() == 0
         entries = audit.wal(self.d)
         dead = audit.in_dead_letters(entries)
         copies = audit.merged(audit.in_tables(self.s, self.db, "at"), dead)
         v = self.verdict = audit.audit(fate, copies, self.excuse)
+        said = set().union(*(c.in_table for c in clients))
+        v.lost += [i for i in said if all(place == "dead letter" for place, _ in copies.get(i, ()))]
         strange = [x for c in clients for x in c.strange]
         damage = audit.wal_verify(self.d)
         self.totals = {"requests": sum(c.requests for c in clients), "records": len(fate), **count,
                        "stored": sum(len(x) for x in copies.values()) - len(dead), "dead": len(dead),
-                       "excused": len(v.excused)}
+                       "excused": len(v.excused), "duplicates": sum(c.duplicates for c in clients),
+                       "held": sum(map(int, re.findall(r" replay.released .*rows=(\d+)", self.d.log()))),
+                       "in ClickHouse": len(said)}
         n = self.totals
         done = {**{k: c for k, c in self.count.items() if not k.startswith("armed ")}, **self.injected}
         self.done = done
         tap.note(f"round {self.name} {self.profile}: {n['requests']} answers, {n['records']} records: {n['acked']} acked,"
-                 f" {n['refused']} refused, {n['unknown']} unknown; {n['stored']} stored, {n['dead']} dead letters;"
-                 f" {sum(done.values())} faults; drained in {drain:.1f} s; twice over a schema change {n['excused']};"
+                 f" {n['refused']} refused, {n['unknown']} unknown; {n['stored']} stored, {n['dead']} dead letters, {n['held']} were held,"
+                 f" {n['duplicates']} answered duplicate; {sum(done.values())} faults; drained in {drain:.1f} s; twice over a schema change {n['excused']};"
                  f" {v}; {time.monotonic() - began:.1f} s")
         good = ok(v.good(), f"round {self.name}: {v}", lambda: self.explain(v, fate, copies, entries))
-        good &= ok(balance or not v.good(), f"round {self.name}: drained within {DRAIN_S} s", f"pending {pending}")
+        good &= ok(balance or not v.good(), f"round {self.name}: drained within {DRAIN_S} s",
+                   f"pending {pending}, dead letters {letters}, in the log {len(dead)}, {self.drift}")
         good &= ok(not strange, f"round {self.name}: every answer is one of the contract's", "\n".join(strange[:5]))
         good &= ok(clean and not damage, f"round {self.name}: clean stop, whole log", damage or self.d.log_tail())
         self.good = good
@@ -395,7 +416,8 @@ class Run:
         rounds = len(self.o.only or range(self.o.rounds))
         tap.note(f"seed {self.o.seed}: {rounds} rounds, {n.get('requests', 0)} answers, {n.get('records', 0)} records:"
                  f" {n.get('acked', 0)} acked, {n.get('refused', 0)} refused, {n.get('unknown', 0)} unknown;"
-                 f" {n.get('stored', 0)} rows stored, {n.get('dead', 0)} dead letters,"
+                 f" {n.get('stored', 0)} rows stored, {n.get('dead', 0)} dead letters, {n.get('held', 0)} were held,"
+                 f" {n.get('duplicates', 0)} answered duplicate, {n.get('in ClickHouse', 0)} answered from ClickHouse,"
                  f" twice over a schema change {n.get('excused', 0)}")
         tap.note("faults: " + ", ".join(f"{k} {c}" for k, c in sorted(self.done.items())))
         tap.note(f"lost {self.lost}, duplicated {self.duplicated}, phantom {self.phantom}")
