@@ -26,8 +26,8 @@ table's deduplication window, and that a row comes twice rather than not at all 
 insert of unknown fate and its repetition (other columns are other groups, so other tokens; another table does not
 know the old one's tokens). So two copies are excused only when both happened: between them (each row has the
 instant of its insert) something made an insert's fate unknown (a kill, a cut, a lost answer, or the table's own DROP,
-DETACH or RENAME, in which an INSERT may store its rows and fail), and this table's schema was changed, not longer before
-the first copy than the daemon may take to notice. Three copies never are.
+DETACH or RENAME, in which an INSERT may store its rows and fail), and this table's schema was changed (its columns, when both copies are in one table; else the table itself), not longer before the first
+copy than the daemon may take to notice. Three copies never are.
 
 The timetable replays from the seed; how threads and processes interleave on it does not.
 """
@@ -60,6 +60,7 @@ TABLES = {  # name → (column of its own, engine)
 SCHEMA_CHANGES = ("add_column", "add_column", "drop_column", "modify_num", "modify_num", "rename_column", "drop_create",
                   "rename_away", "there_and_back", "detach_attach", "exchange")
 TAKEN_AWAY = tuple("schema." + k for k in ("drop_create", "rename_away", "there_and_back", "detach_attach", "exchange"))
+ALTERED = tuple("schema." + k for k in ("add_column", "drop_column", "rename_column", "modify_num"))
 PROFILES = {  # what a round consists of: front faults, daemon kills, engine troubles, schema changes
     "calm": (0, 0, 0, 0),
     "network": (30, 0, 0, 0),
@@ -189,7 +190,7 @@ class Round:
             except clickhouse.Failed as e:
                 if done in str(e):
                     return True
-                if re.search(r"Code: (341|517|473|48)\b", str(e)):  # unfinished or locked: again
+                if re.search(r"Code: (341|517|473|48)\b|Retry later", str(e)):  # unfinished or locked: again
                     return False
                 raise
             except CUT:
@@ -349,11 +350,14 @@ class Round:
         if len(copies) > 2:
             return False
         first, second = sorted(at for _, at in copies)
+        places = {place for place, _ in copies}
+        # Twice in one table: its columns changed. In two: one took the other's place. A dead letter: either.
+        fits = ALTERED if len(places) == 1 else TAKEN_AWAY if "dead letter" not in places else ALTERED + TAKEN_AWAY
         changed = unknown = False
         for began, ended, kind, of, _ in self.happened:
             if began > second or ended < first - NOTICE_S:
                 continue
-            changed |= of == table
+            changed |= of == table and kind in fits
             unknown |= kind in ("daemon.kill", "engine.kill", "engine.stop", "engine.pause")
             unknown |= kind in TAKEN_AWAY and of == table and began - 1 < first < ended + 1
             unknown |= kind.startswith(tuple("armed " + k for k in faults.UNKNOWN_FATE))
