@@ -64,6 +64,7 @@ says "a role from a verified token" 0 '^select   allowed: as role "viewer"$' \
 says "what it may not" 0 '^insert   denied, 403 "forbidden": the role has no grant' explain --token "$viewer" events
 says "its columns" 0 'columns: never "ip"' explain --token "$viewer" events
 says "its limits" 0 'at most time: 5000 ms' explain --token "$viewer" events
+# shellcheck disable=SC2016 # SQL quotes names with backticks
 says "its rows" 0 'rows: only where "(`org` = {p0:String})"' explain --token "$viewer" events
 says "the values behind them" 0 '^      p0 = "a"$' explain --token "$viewer" events
 says "a missing claim: no rows" 0 'only where "(1 = 0)"' explain --claims '{"role":"viewer"}' events
