@@ -139,6 +139,7 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
                                      .hold_unknown = may_hold(op),
                                      .stamp_received = a->config->ingest.stamp_received,
                                      .defaults = terms->defaults,
+                                     .any_kind = terms->strict,
                                      .only = terms->only};
     bool has_what_it_must = !op->dedupe.active || ingest_dedupe_identify(a, op, doc);
     uint64_t received_ns = op->first_ns + op->records;

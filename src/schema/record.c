@@ -356,7 +356,7 @@ static void canonicalise(struct record_checker *c, const struct schema_column *c
 
 /* Judge kinds in key order, timestamps on the way; *null: the first null that is not allowed. */
 static int judge_values(struct record_checker *c, const struct schema_table *t,
-                        const struct json_doc *doc, struct slice server_timezone,
+                        const struct json_doc *doc, struct slice server_timezone, bool any_kind,
                         const struct schema_column **null, struct record_result *result)
 {
     buf_reset(&c->texts);
@@ -366,7 +366,7 @@ static int judge_values(struct record_checker *c, const struct schema_table *t,
             continue;
         const struct schema_column *col = &t->columns[m->ordinal];
         uint8_t kind = doc->nodes[m->key + 1].kind;
-        if (!kind_fits(col, kind))
+        if (!any_kind && !kind_fits(col, kind))
             return refuse_kind(result, col, kind);
         if (kind == JSON_NULL && col->required && *null == NULL)
             *null = col;
@@ -533,7 +533,7 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     if (rc != 0)
         return rc;
     const struct schema_column *null = NULL;
-    rc = judge_values(c, t, doc, server_timezone, &null, result);
+    rc = judge_values(c, t, doc, server_timezone, options->any_kind, &null, result);
     if (rc != 0)
         return rc;
     struct stamp stamp = {.ordinal = -1};

@@ -20,6 +20,7 @@ struct record_options {
     bool stamp_received;  /* ingest.stamp_received_timestamp */
     bool defaults;        /* as in ClickHouse nothing is required: a column that is missing, or null
                              without being nullable, takes its DEFAULT or its type's zero value */
+    bool any_kind;        /* kinds are not judged: whoever asks for this judges the values */
     const uint64_t *only; /* a bit per ordinal: columns that may be named, others are unknown; NULL:
                              all that take values */
 };

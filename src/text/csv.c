@@ -76,7 +76,7 @@ static int put_value(struct text_reader *r, const struct ch_type *type);
 /* A tuple's elements stand in fields of their own, unless the whole is quoted. */
 static int put_tuple(struct text_reader *r, const struct ch_type *peeled)
 {
-    buf_put_u8(&r->out, '[');
+    buf_put_u8(&r->out, peeled->names != NULL ? '{' : '[');
     for (uint32_t i = 0; i < peeled->child_count; i++) {
         if (i > 0) {
             skip_blanks(r);
@@ -87,13 +87,13 @@ static int put_tuple(struct text_reader *r, const struct ch_type *peeled)
                                    peeled->child_count, i);
             r->p++;
             skip_blanks(r);
-            buf_put_u8(&r->out, ',');
         }
+        text_put_element(&r->out, peeled, i);
         int rc = put_value(r, peeled->children[i]);
         if (rc != 0)
             return rc;
     }
-    buf_put_u8(&r->out, ']');
+    buf_put_u8(&r->out, peeled->names != NULL ? '}' : ']');
     return 0;
 }
 
@@ -130,6 +130,8 @@ static int put_value(struct text_reader *r, const struct ch_type *type)
         int rc = quoted(r, &text);
         if (rc != 0)
             return rc;
+        if (peeled->kind == CH_BOOL)
+            return text_refuse(r, 467, "Cannot parse boolean value here: it must not be quoted");
     } else {
         text = unquoted(r);
         if (slice_eq(text, SLICE_LIT("\\N"))) {
@@ -156,8 +158,11 @@ static int read_field(struct text_reader *r, uint32_t i)
     const struct schema_column *col = r->fields[i];
     skip_blanks(r);
     bool last = i + 1 == r->field_count;
-    if (at_delimiter(r) || (last && at_row_end(r)))
-        return 0; /* the column's DEFAULT */
+    if (at_delimiter(r) || (last && at_row_end(r))) {
+        if (col != NULL)
+            text_put_default(r, col, r->out.len);
+        return 0;
+    }
     if (at_row_end(r))
         return text_refuse(r, 27, "Cannot parse input: the row has %u fields, %u are expected", i,
                            r->field_count);
@@ -170,7 +175,7 @@ static int read_field(struct text_reader *r, uint32_t i)
     /* NULL where there can be none: the DEFAULT. */
     if (rc == 0 && !col->nullable && r->out.len - value == 4 &&
         memcmp(r->out.ptr + value, "null", 4) == 0)
-        r->out.len = mark;
+        text_put_default(r, col, mark);
     return rc;
 }
 

@@ -130,7 +130,8 @@ static bool is_word(struct slice s, const char *word)
 static bool is_text_kind(enum ch_kind kind)
 {
     return kind == CH_STRING || kind == CH_FIXED_STRING || kind == CH_UUID || kind == CH_IPV4 ||
-           kind == CH_IPV6 || kind == CH_DATE || kind == CH_DATE32;
+           kind == CH_IPV6 || kind == CH_DATE || kind == CH_DATE32 || kind == CH_ENUM8 ||
+           kind == CH_ENUM16;
 }
 
 /* NaN and infinity in their spellings, and digits in any of theirs. */
@@ -192,9 +193,10 @@ static int put_list(struct text_reader *r, const struct ch_type *peeled, const c
                     const char *end, char close, int depth)
 {
     bool tuple = peeled != NULL && peeled->kind == CH_TUPLE;
+    bool named = tuple && peeled->names != NULL;
     uint32_t n = 0;
     (*p)++;
-    buf_put_u8(&r->out, '[');
+    buf_put_u8(&r->out, named ? '{' : '[');
     for (;; n++) {
         skip_space(p, end);
         if (*p < end && **p == close)
@@ -207,23 +209,26 @@ static int put_list(struct text_reader *r, const struct ch_type *peeled, const c
             skip_space(p, end);
             if (*p < end && **p == close && close == ')')
                 break; /* (1,) is a tuple of one */
-            buf_put_u8(&r->out, ',');
+            if (!tuple)
+                buf_put_u8(&r->out, ',');
         }
         if (tuple && n >= peeled->child_count)
             return text_refuse(r, 27,
                                "Cannot parse input: the tuple has %u elements, there are more",
                                peeled->child_count);
         const struct ch_type *child = NULL;
-        if (tuple)
+        if (tuple) {
+            text_put_element(&r->out, peeled, n);
             child = peeled->children[n];
-        else if (peeled != NULL && peeled->child_count == 1)
+        } else if (peeled != NULL && peeled->child_count == 1) {
             child = peeled->children[0];
+        }
         int rc = text_put_literal(r, child, p, end, depth + 1);
         if (rc != 0)
             return rc;
     }
     (*p)++;
-    buf_put_u8(&r->out, ']');
+    buf_put_u8(&r->out, named ? '}' : ']');
     if (tuple && n < peeled->child_count)
         return text_refuse(r, 27, "Cannot parse input: the tuple has %u elements, there are %u",
                            peeled->child_count, n);
@@ -231,7 +236,8 @@ static int put_list(struct text_reader *r, const struct ch_type *peeled, const c
 }
 
 /* A key must be a string in JSON, whatever it is here. */
-static int put_key(struct text_reader *r, const char **p, const char *end)
+static int put_key(struct text_reader *r, const struct ch_type *type, const char **p,
+                   const char *end)
 {
     struct slice key;
     if (*p < end && **p == '\'') {
@@ -239,9 +245,12 @@ static int put_key(struct text_reader *r, const char **p, const char *end)
         if (rc != 0)
             return rc;
     } else {
+        const char *from = *p;
         key = read_word(p, end);
         if (key.len == 0)
             return unexpected(r, 27, *p, end, "a key");
+        if (type != NULL && is_text_kind(ch_type_peel(type)->kind))
+            return unexpected(r, 26, from, end, "'");
     }
     if (!text_put_string(&r->out, key))
         return text_refuse(r, 117, "Cannot store bytes that are not UTF-8");
@@ -266,7 +275,7 @@ static int put_map(struct text_reader *r, const struct ch_type *peeled, const ch
             skip_space(p, end);
             buf_put_u8(&r->out, ',');
         }
-        int rc = put_key(r, p, end);
+        int rc = put_key(r, value != NULL ? peeled->children[0] : NULL, p, end);
         if (rc != 0)
             return rc;
         skip_space(p, end);

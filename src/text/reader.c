@@ -289,6 +289,17 @@ void text_key(struct text_reader *r, const struct schema_column *col)
     buf_put_str(&r->out, "\":");
 }
 
+/* The key is left out. But a Date32 that is left out of an INSERT is 1900-01-01, and one that a
+ * format has no value for is 1970-01-01, as null is in JSON. */
+void text_put_default(struct text_reader *r, const struct schema_column *col, size_t mark)
+{
+    r->out.len = mark;
+    if (col->peeled->kind != CH_DATE32 || col->nullable || col->default_kind != SCHEMA_DEFAULT_NONE)
+        return;
+    text_key(r, col);
+    buf_put_str(&r->out, "null");
+}
+
 static bool has_lines(const struct text_reader *r)
 {
     return r->o.format == TEXT_CSV || r->o.format == TEXT_TSV;

@@ -105,6 +105,18 @@ static bool is_integer(struct slice s)
     return text_is_number(s);
 }
 
+/* Of a named tuple ClickHouse's JSON reader takes objects only. */
+void text_put_element(struct buf *out, const struct ch_type *tuple, uint32_t i)
+{
+    if (i > 0)
+        buf_put_u8(out, ',');
+    if (tuple->names == NULL)
+        return;
+    (void)text_put_string(out,
+                          tuple->names[i]); /* of the server: UTF-8, or no JSON of ours knows it */
+    buf_put_u8(out, ':');
+}
+
 bool text_is_composite(const struct ch_type *t)
 {
     return (t->kind >= CH_ARRAY && t->kind <= CH_NESTED) ||
@@ -241,7 +253,12 @@ int text_put_scalar(struct text_reader *r, const struct ch_type *t, struct slice
     case CH_OBJECT:
         return put_json(r, text);
     default:
-        if (text.len == 0 && is_exact(t)) { /* as ClickHouse's readers do, but for floats */
+        if (t->kind < CH_BOOL && r->o.format != TEXT_VALUES && bool_word(text) != NULL &&
+            !is_digit(text.ptr[0])) /* in JSON it would be 1 */
+            return text_refuse(r, 27, "Cannot parse input: expected a number, not '%.*s'",
+                               (int)text.len, text.ptr);
+        if (text.len == 0 && is_exact(t) &&
+            r->o.format != TEXT_VALUES) { /* as ClickHouse's readers do, but for floats */
             buf_put_u8(out, '0');
             return 0;
         }

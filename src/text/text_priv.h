@@ -46,6 +46,9 @@ static inline bool text_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* reader.c: the member that begins at mark has no value of its own: the column's DEFAULT. */
+void text_put_default(struct text_reader *r, const struct schema_column *col, size_t mark);
+
 /* scalar.c: one value that is not composite, escapes resolved, to r->out. 0, or WH_ESYNTAX when it
  * cannot be said in JSON. */
 int text_put_scalar(struct text_reader *r, const struct ch_type *peeled, struct slice text);
@@ -53,6 +56,8 @@ int text_put_scalar(struct text_reader *r, const struct ch_type *peeled, struct 
 bool text_put_string(struct buf *out, struct slice text);
 /* Length of the UTF-8 character at p, 0 when there is none (overlong, surrogate, cut). n > 0. */
 size_t text_utf8_len(const unsigned char *p, size_t n);
+/* Before element i of a tuple: comma, and its name where elements have names. */
+void text_put_element(struct buf *out, const struct ch_type *tuple, uint32_t i);
 /* Is it spelled like a JSON number? */
 bool text_is_number(struct slice s);
 /* Is this type's text something with brackets? */

@@ -52,7 +52,7 @@ static int read_field(struct text_reader *r, uint32_t i)
     text_key(r, col);
     int rc = put_value(r, col, &is_null);
     if (rc == 0 && is_null && !col->nullable)
-        r->out.len = mark; /* NULL where there can be none: the DEFAULT */
+        text_put_default(r, col, mark); /* NULL where there can be none */
     return rc;
 }
 

@@ -38,12 +38,16 @@ static bool take_word(struct text_reader *r, const char *word)
 static int read_value(struct text_reader *r, const struct schema_column *col)
 {
     skip_space(r);
-    if (take_word(r, "DEFAULT"))
+    if (take_word(r, "DEFAULT")) {
+        text_put_default(r, col, r->out.len);
         return 0;
+    }
     if (take_word(r, "NULL")) {
         if (col->nullable) {
             text_key(r, col);
             buf_put_str(&r->out, "null");
+        } else {
+            text_put_default(r, col, r->out.len);
         }
         return 0;
     }

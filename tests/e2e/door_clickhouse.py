@@ -112,7 +112,7 @@ def facts(a):
     """What must be the same on both sides."""
     summary = json.loads(a.fields.get("x-clickhouse-summary") or "{}")
     return {"status": a.status, "code": code_of(a), "header code": a.fields.get("x-clickhouse-exception-code"),
-            "rows": [summary.get(k) for k in ("written_rows", "result_rows")],
+            "rows": [summary.get(k) for k in ("written_rows", "result_rows")] if a.status == 200 else None,
             "type": a.fields.get("content-type"), "zone": a.fields.get("x-clickhouse-timezone"),
             "error name": (re.search(rb"\(([A-Z_0-9]+)\) \(version [0-9.]+\)\n$", a.body) or [None, None])[1]}
 

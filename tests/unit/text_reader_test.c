@@ -125,9 +125,11 @@ static void test_csv(void)
     is_rows(csv, "one", "\x01\x1f\x7f\\\n", "{\"s\":\"\\u0001\\u001f\x7f\\\\\"}");
     is_rows(csv, "wide", "\\N,\\N,\\N\n,,\n1,2,\"\\N\"\n",
             "{\"n\":null,\"ls\":null} {} {\"n\":1,\"d\":2,\"ls\":\"\\\\N\"}");
-    is_rows(csv, "boxes", "\"[1,NULL, 3]\",\"{'a':['x','it''s\\n'],'b':[]}\",1,\\N\n",
-            "{\"l\":[1,null,3],\"k\":{\"a\":[\"x\",\"it's\\n\"],\"b\":[]},\"t\":[1,null]}");
-    is_rows(csv, "boxes", "[1],{},\"(2,'u')\"\n", "{\"l\":[1],\"k\":{},\"t\":[2,\"u\"]}");
+    is_rows(
+        csv, "boxes", "\"[1,NULL, 3]\",\"{'a':['x','it''s\\n'],'b':[]}\",1,\\N\n",
+        "{\"l\":[1,null,3],\"k\":{\"a\":[\"x\",\"it's\\n\"],\"b\":[]},\"t\":{\"x\":1,\"y\":null}}");
+    is_rows(csv, "boxes", "[1],{},\"(2,'u')\"\n",
+            "{\"l\":[1],\"k\":{},\"t\":{\"x\":2,\"y\":\"u\"}}");
     is_rows(csv, "boxes", "\"['1']\",{},1,2\n\"[1\",{},1,2\n\"[1]]\",{},1,2\n1,{},1,2\n",
             "!27 !130 !27 !130");
     is_rows(csv, "boxes", "[],\"{'a':1}\",1,2\n[],\"{'a'}\",1,2\n[],{},1\n", "!130 !27 !27");
@@ -158,7 +160,7 @@ static void test_tsv(void)
     is_rows(tsv, "two", "\\N\t\\N\n1\ta\\", "{} !25");
     is_rows(tsv, "wide", "\\N\t\\N\t\\N\n", "{\"n\":null,\"ls\":null}");
     is_rows(tsv, "boxes", "[ 1 ,NULL]\t{'a':['x\ty','\\'']}\t(1,NULL)\n[\\N]\t{}\t(1,'x')\n",
-            "{\"l\":[1,null],\"k\":{\"a\":[\"x\\ty\",\"'\"]},\"t\":[1,null]} !27");
+            "{\"l\":[1,null],\"k\":{\"a\":[\"x\\ty\",\"'\"]},\"t\":{\"x\":1,\"y\":null}} !27");
     is_rows(tsv, "boxes", "\\N\t\\N\t\\N\n[1] \t{}\t(1,'x')\n", "{} !27");
 }
 
@@ -177,8 +179,8 @@ static void test_values(void)
     is_rows(values, "wide", "(null,NULL,NULL),(1,2,'NULL')",
             "{\"n\":null,\"ls\":null} {\"n\":1,\"d\":2,\"ls\":\"NULL\"}");
     is_rows(values, "boxes", "([1,NULL],{'a':['b']},(1,NULL)),('[2]',{},(1,'x',))",
-            "{\"l\":[1,null],\"k\":{\"a\":[\"b\"]},\"t\":[1,null]} "
-            "{\"l\":[2],\"k\":{},\"t\":[1,\"x\"]}");
+            "{\"l\":[1,null],\"k\":{\"a\":[\"b\"]},\"t\":{\"x\":1,\"y\":null}} "
+            "{\"l\":[2],\"k\":{},\"t\":{\"x\":1,\"y\":\"x\"}}");
     static const char *const refused[] = {
         "(1,lower('x'))", "(1+1,'x')", "(now(),'x')", "(1,'a'||'b')", "(1,\"x\")",
         "(1,x)",          "(1)",       "(1,'x','y')", "(1,DEFAULTS)"};
