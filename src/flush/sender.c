@@ -419,9 +419,11 @@ static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bo
         }
     buf_put_str(&sql, ") FORMAT JSONEachRow");
     if (!server_is_old(s->source.catalog)) {
-        buf_put_str(&settings, "&async_insert=0&input_format_null_as_default=1"
-                               "&date_time_input_format=best_effort&insert_deduplicate=1"
-                               "&insert_deduplication_token=");
+        buf_put_str(&settings,
+                    "&async_insert=0&input_format_null_as_default=1"
+                    "&date_time_input_format=best_effort&input_format_skip_unknown_fields=0"
+                    "&insert_deduplicate=1"
+                    "&insert_deduplication_token=");
         put_url(&settings, token);
         if (ignore_views)
             buf_put_str(&settings, "&materialized_views_ignore_errors=1");
