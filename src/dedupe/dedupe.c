@@ -72,6 +72,7 @@ static int key_load(const struct dedupe_options *o, struct dedupe_key *key, stru
     buf_fini(&blob);
     if (there || (rc != 0 && rc != WH_ENOTFOUND))
         return rc;
+    *e = (struct err){0};
     if (!key_from_files(o, key)) {
         rc = io_random(key->bytes, sizeof(key->bytes));
         if (rc != 0)

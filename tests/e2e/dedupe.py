@@ -309,8 +309,8 @@ def full_log():
         ok(halves > 0, "one of them had been stored in part")
         total = (acked + len(refused)) * size
         arrive(s, db, "big", total, 60)
-        m = d.metrics()
-        same(m["wavehouse_dedupe_ids"], float(total + counts(s, db, "ev")[0]), "as many ids as rows are known")
+        ok(net.wait_for(lambda: d.metrics()["wavehouse_dedupe_ids"] == total + counts(s, db, "ev")[0], 20, 0.2),
+           "as many ids as rows are known", lambda: (d.metrics()["wavehouse_dedupe_ids"], total, counts(s, db, "ev")))
         same(counts(s, db, "big", "text || toString(n)"), (total, total), "every record of every body is stored once")
 
 

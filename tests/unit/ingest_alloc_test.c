@@ -97,14 +97,14 @@ static int connect_to(uint16_t port)
     return connect(fd, (const struct sockaddr *)&a, sizeof(a)) == 0 ? fd : -1;
 }
 
-/* One POST; true when the answer is a 200 that contains want. */
-static bool post(int fd, const char *body, const char *want)
+/* One POST with a further header line or none; true when the answer is a 200 that contains want. */
+static bool post_with(int fd, const char *header, const char *body, const char *want)
 {
-    char request[1024], answer[2048];
+    char request[4096], answer[4096];
     int n = snprintf(request, sizeof(request),
                      "POST /v1/ingest?table=t HTTP/1.1\r\nHost: x\r\nX-Request-ID: r\r\n"
-                     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                     strlen(body), body);
+                     "Content-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s",
+                     header, strlen(body), body);
     if (send(fd, request, (size_t)n, 0) != n)
         return false;
     size_t got = 0;
@@ -121,9 +121,20 @@ static bool post(int fd, const char *body, const char *want)
     }
 }
 
+static bool post(int fd, const char *body, const char *want)
+{
+    return post_with(fd, "", body, want);
+}
+
 static const char single[] = "{\"id\":1,\"ts\":\"2026-01-01 00:00:00.5\",\"note\":\"a\"}";
 static const char batch[] = "[{\"id\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"note\":\"a\"},"
                             "{\"id\":2,\"ts\":0,\"note\":\"b\"}]";
+
+#define ROW2  "{\"id\":1,\"ts\":0,\"note\":\"\"},{\"id\":1,\"ts\":0,\"note\":\"\"}"
+#define ROW8  ROW2 "," ROW2 "," ROW2 "," ROW2
+#define ROW32 ROW8 "," ROW8 "," ROW8 "," ROW8
+#define FILL  3000
+static const char wide[] = "[" ROW32 "," ROW32 "]";
 
 static void drive(int fd, const char *how)
 {
@@ -140,15 +151,59 @@ static void drive(int fd, const char *how)
        "%s: no allocation per request in the steady state (%d allocations)", how, (int)n);
 }
 
+/* With ids: a known one costs nothing, new ones no more than the growth of the table, which takes
+ * one block for the hundredth id and more of a shard. */
+static void drive_dedupe(int fd)
+{
+    char header[64];
+    bool all = true;
+    uint64_t n = 0;
+    for (int i = 0; i < FILL; i++) {
+        (void)snprintf(header, sizeof(header), "Idempotency-Key: fill-%d\r\n", i);
+        all = all && post_with(fd, header, wide, "\"succeeded\":64");
+    }
+    ok(all, "batches under a key are committed");
+    for (int i = 0; i < 2 * MEASURED; i++) {
+        if (i == MEASURED)
+            n = atomic_load(&allocations);
+        (void)snprintf(header, sizeof(header), "Idempotency-Key: fill-%d\r\n", i % FILL);
+        all = all && post_with(fd, header, single, "{\"duplicate\":true}");
+    }
+    n = atomic_load(&allocations) - n;
+    ok(all && n <= SLACK, "a known id: no allocation (%d for %d)", (int)n, MEASURED);
+    n = atomic_load(&allocations);
+    for (int i = 0; i < MEASURED; i++) {
+        (void)snprintf(header, sizeof(header), "Idempotency-Key: new-%d\r\n", i);
+        all = all && post_with(fd, header, single, "{\"ok\":true}");
+    }
+    n = atomic_load(&allocations) - n;
+    ok(all && n <= MEASURED / 20, "a new id: only the table's growth (%d for %d)", (int)n,
+       MEASURED);
+}
+
+static int start_dedupe(struct api_shared *shared, const char *path, struct err *e)
+{
+    struct dedupe_options options = {.io = io_posix(),
+                                     .path = path,
+                                     .wal = shared->wal,
+                                     .commit = shared->log,
+                                     .store = shared->store,
+                                     .retention_ns = UINT64_C(86400) * 1000000000,
+                                     .max_ids = 50000000};
+    return dedupe_start(&shared->dedupe, &options, e);
+}
+
 int main(void)
 {
-    char path[] = "/tmp/ingest_alloc_test.XXXXXX", wal_path[64], store_path[64], command[128];
+    char path[] = "/tmp/ingest_alloc_test.XXXXXX", wal_path[64], store_path[64], ids_path[64],
+         command[128];
     struct err e = {0};
     struct buf findings;
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     ok(mkdtemp(path) != NULL, "temporary folder");
     (void)snprintf(wal_path, sizeof(wal_path), "%s/wal", path);
     (void)snprintf(store_path, sizeof(store_path), "%s/store", path);
+    (void)snprintf(ids_path, sizeof(ids_path), "%s/dedupe", path);
     buf_init(&findings, SIZE_MAX);
     settings = config_load(&(struct config_options){0}, &findings);
 
@@ -179,6 +234,7 @@ int main(void)
         persist_schema(shared.store, &e) &&
         commit_start(&shared.log, shared.wal, &co, on_poison, NULL, &e) == 0 &&
         discovery_start(&shared.discovery, shared.store, &dopt, &e) == 0 &&
+        start_dedupe(&shared, ids_path, &e) == 0 &&
         http_listen("127.0.0.1", 0, &listen_fd, &port, &e) == 0 && loop_new(&loop, &e) == 0 &&
         api_loop_new(&api, &shared, loop, &listen_fd, 1, &e) == 0;
     if (!ok(started, "log, store, discovery and one loop started %s", e.text))
@@ -193,6 +249,9 @@ int main(void)
     settings = config_load(&(struct config_options){.sets = strict, .set_count = 1}, &findings);
     atomic_fetch_add(&shared.config_version, 1);
     drive(fd, "strict");
+    for (int i = 0; i < 1000 && !dedupe_ready(shared.dedupe); i++)
+        (void)usleep(10000);
+    drive_dedupe(fd);
     ok(!post(fd, "{\"id\":\"x\",\"ts\":0,\"note\":\"\"}", "never"), "a value is refused");
     ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
 
@@ -200,8 +259,10 @@ int main(void)
     loop_stop(loop);
     (void)pthread_join(thread, NULL);
     discovery_stop(shared.discovery);
+    dedupe_stop(shared.dedupe);
     commit_stop(shared.log);
     api_loop_free(api);
+    dedupe_free(shared.dedupe);
     loop_free(loop);
     (void)close(listen_fd);
     ch_target_unref(target);
