@@ -142,6 +142,7 @@ static bool is_numeric_word(struct slice s)
     if (is_word(rest, "nan") || is_word(rest, "inf") || is_word(rest, "infinity"))
         return true;
     bool digit = false;
+    unsigned points = 0;
     if (rest.len > 2 && rest.ptr[0] == '0' && (rest.ptr[1] | 0x20) == 'x') {
         size_t k = 2;
         while (k < rest.len && text_hex_digit(rest.ptr[k]) >= 0)
@@ -151,11 +152,12 @@ static bool is_numeric_word(struct slice s)
     for (size_t k = 0; k < rest.len; k++) {
         char c = rest.ptr[k];
         digit = digit || (c >= '0' && c <= '9');
+        points += c == '.';
         bool sign = (c == '-' || c == '+') && k > 0 && (rest.ptr[k - 1] | 0x20) == 'e';
         if (!sign && c != '.' && (c | 0x20) != 'e' && (c < '0' || c > '9'))
             return false;
     }
-    return digit;
+    return digit && points < 2;
 }
 
 static int put_word(struct text_reader *r, const struct ch_type *peeled, const char **p,
@@ -353,7 +355,7 @@ int text_put_literal(struct text_reader *r, const struct ch_type *type, const ch
         return put_map(r, peeled, p, end, depth);
     default:
         if (peeled != NULL && text_is_composite(peeled)) {
-            if (is_word(read_word(p, end), "NULL")) {
+            if (is_word(read_word(p, end), "NULL") && (depth > 1 || r->o.format == TEXT_VALUES)) {
                 buf_put_str(&r->out, "null");
                 return 0;
             }

@@ -222,6 +222,8 @@ static bool put_integral(struct buf *out, struct slice text)
         return false;
     if (n == 0)
         digits[n++] = '0';
+    if (n - zeros == 1 && digits[zeros] == '0')
+        exponent = 0;
     buf_printf(out, "%s%.*s%.*s", minus ? "-" : "", (int)(n - zeros), digits + zeros,
                exponent > 0 ? exponent : 0, "00000000000000000000");
     return true;

@@ -19,6 +19,12 @@ static struct slice raw_field(struct text_reader *r, bool *escaped)
     return (struct slice){from, (size_t)(p - from)};
 }
 
+static bool has_escapes(enum ch_kind kind)
+{
+    return kind == CH_STRING || kind == CH_FIXED_STRING || kind == CH_ENUM8 || kind == CH_ENUM16 ||
+           kind >= CH_JSON;
+}
+
 static int put_value(struct text_reader *r, const struct schema_column *col, bool *is_null)
 {
     if (text_is_composite(col->peeled) &&
@@ -31,6 +37,10 @@ static int put_value(struct text_reader *r, const struct schema_column *col, boo
         buf_put_str(&r->out, "null");
         return 0;
     }
+    if (escaped && !has_escapes(col->peeled->kind))
+        return text_refuse(r, 27,
+                           "Cannot parse input: escapes have no place in a value of type %.*s",
+                           SLICE_ARG(col->type->text));
     if (escaped) {
         buf_reset(&r->field);
         if (text_unescape(&r->field, text) != 0)

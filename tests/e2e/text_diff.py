@@ -12,7 +12,7 @@ import urllib.parse
 from lib import clickhouse, daemon, env, net, tap
 from lib.tap import ok, same
 
-SEED = random.randrange(1 << 30)
+SEED = 1  # others are for exploring: what they turn up is fixed, or named below
 ROWS = 8 if env.FAST else 25
 OLD = {"Int32", "UInt64", "Float64", "String", "Date", "DateTime('UTC')", "UUID", "Enum8('x' = 1, '2' = 7, 'a b' = 3)", "FixedString(3)",
        "Nullable(Int32)", "Nullable(String)", "Array(Int32)", "Array(String)", "Array(Array(String))", "Decimal(9, 2)"}
@@ -53,6 +53,7 @@ TUPLES = {"Tuple(Int8, String)": (["1,x", "1,\\N", "1", ",x", "\\N", '"1","x"'],
 # What ClickHouse takes and wavehoused refuses, in these words, on purpose: never the other way round without a word.
 STRICTER = [
     ("garbage behind the closing bracket", re.compile(rb"expected the end of the value")),
+    ("an array without brackets", re.compile(rb"expected '\['")),
     ("an element that is not there", re.compile(rb"expected (a literal|a key)")),
     ("an expression", re.compile(rb"Code: 62\.")),
     ("a sign alone", re.compile(rb'cannot read "[-+]" as')),

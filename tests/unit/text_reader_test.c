@@ -155,6 +155,8 @@ static void test_tsv(void)
             "{\"a\":1,\"s\":\"a\\tbA\\\\%\\u0000\\u001b\\\\'\\ncd\"}");
     is_rows(tsv, "two", "\tx\n1\n2\tb\tc\n3\td\n",
             "{\"a\":0,\"s\":\"x\"} !27 !27 {\"a\":3,\"s\":\"d\"}");
+    is_rows(tsv, "two", "6\\N\tx\n\\61\tx\n", "!27 !27");
+    is_rows(tsv, "boxes", "null\t{}\t(1,'x')\n", "!130");
     is_rows(tsv, "two", "1\tx\r\n2\ty\n", "!117 {\"a\":2,\"s\":\"y\"}");
     is_rows(tsv, "two", "1\tx\n2\ty\r\n", "{\"a\":1,\"s\":\"x\"} {\"a\":2,\"s\":\"y\\r\"}");
     is_rows(tsv, "two", "\\N\t\\N\n1\ta\\", "{} !25");
@@ -175,6 +177,9 @@ static void test_values(void)
             "{\"a\":5,\"s\":\"6\"} {\"a\":5,\"s\":\"a\"} {\"a\":1000,\"s\":\"b\"} "
             "{\"a\":31,\"s\":\"c\"} "
             "{\"a\":1,\"s\":\"d\"} {\"a\":1205,\"s\":\"e\"} {\"a\":1.5,\"s\":\"f\"}");
+    is_rows(values, "two", "(0E07,'x'),(00.0e-3,'y'),(-0e0,'z')",
+            "{\"a\":0,\"s\":\"x\"} {\"a\":0,\"s\":\"y\"} {\"a\":-0,\"s\":\"z\"}");
+    is_rows(values, "two", "(1.2.3,'x')", "!62");
     is_rows(values, "two", "(default, DEFAULT),(0.00,NULL)", "{} {\"a\":0}");
     is_rows(values, "wide", "(null,NULL,NULL),(1,2,'NULL')",
             "{\"n\":null,\"ls\":null} {\"n\":1,\"d\":2,\"ls\":\"NULL\"}");
