@@ -8,6 +8,7 @@ it back: so rows that went away by somebody's hand are not taken for lost ones.
 import datetime
 import json
 import re
+import struct
 import subprocess
 
 from . import env
@@ -100,6 +101,27 @@ def in_dead_letters(entries):
             for ident in IDENT.findall(payload):
                 copies.setdefault(ident.decode(), [("dead letter", seconds(e["time"]))])
     return copies
+
+
+def plans(entries):
+    """(table, first, last) of every plan of the flusher (doc/flush.md)."""
+    out = []
+    for e in entries:
+        payload = bytes.fromhex(e["payload_hex"]) if e["type"] == "flush_plan" else b""
+        if payload and payload[1] == 0:
+            first, last = struct.unpack_from("<QQ", payload, 8)
+            at = 42 if payload[0] == 1 else 46
+            out.append((payload[at:at + struct.unpack_from("<H", payload, 2)[0]].decode(), first, last))
+    return out
+
+
+def log_places(entries):
+    """id → log indexes of the entries that have it."""
+    out = {}
+    for e in entries:
+        for r in e.get("records", ()):
+            out.setdefault(r["record"].get("id"), []).append(e["index"])
+    return out
 
 
 def merged(*parts):
