@@ -695,6 +695,20 @@ static void child(const char *dir, int seed)
         post(&n, tables[rand() % 4], 1 + (uint32_t)rand() % 40, &done);
 }
 
+/* A sanitizer build on a busy machine may not have posted anything by now: wait until it has (and
+ * until a watch has spoken of it, now and then), or is dead (kill_after_every). */
+static void wait_for_work(pid_t pid, uint32_t first, bool until_told)
+{
+    siginfo_t dead = {0};
+    for (int i = 0; i < 2000 && dead.si_pid == 0; i++) {
+        bool posted = atomic_load(&fake->next_id) >= first + 100;
+        if (posted && (!until_told || memchr(fake->told + first, TOLD_STORED, 100) != NULL))
+            return;
+        (void)poll(NULL, 0, 5);
+        (void)waitid(P_PID, (id_t)pid, &dead, WEXITED | WNOHANG | WNOWAIT);
+    }
+}
+
 static void test_kill(void)
 {
     char *dir = tmpdir_make();
@@ -708,10 +722,12 @@ static void test_kill(void)
     srand(7);
     (void)fflush(stdout);
     for (int i = 0; i < 25; i++, rounds++) {
+        uint32_t first = atomic_load(&fake->next_id);
         pid_t pid = fork();
         if (pid == 0)
             child(dir, i);
         (void)poll(NULL, 0, 8 + rand() % 90);
+        wait_for_work(pid, first, i % 5 == 0);
         fakech_kill(fake, pid);
     }
     fake->kill_after_every = 0;
