@@ -335,21 +335,83 @@ static int job_add(struct replay *r, struct job_read *jr, const struct wal_batch
     return rc;
 }
 
-/* The records of one entry, from next_ordinal on. 0: all of them; 1: the batch is full. */
-static int job_entry(struct replay *r, struct job_read *jr, const struct wal_batch *batch)
+/* Where the records of an entry came from, when that was a shelf: read beside the log. */
+struct job_letters {
+    bool some;
+    struct flush_origin origin; /* record i was letter i */
+    struct wal_cursor *cursor;  /* NULL: not opened yet */
+    uint64_t index;             /* of the entry that original is; 0: none is at hand */
+    struct wal_batch original;
+};
+
+static void letters_begin(struct job_letters *l, const struct wal_batch *batch)
 {
-    for (uint32_t i = jr->next_ordinal; i < batch->count; i++) {
+    memset(l, 0, sizeof(*l));
+    l->some = (batch->flags & WAL_BATCH_ORIGIN) != 0 &&
+              flush_origin_get(batch->origin, &l->origin, NULL) == 0 &&
+              l->origin.kind == FLUSH_FROM_SHELF && l->origin.count == batch->count;
+}
+
+static void letters_end(struct job_letters *l)
+{
+    if (l->cursor != NULL)
+        wal_cursor_close(l->cursor);
+}
+
+/* The entry at index is at hand, and this job takes rows from it. */
+static bool letters_seek(struct replay *r, const struct replay_job *j, struct job_letters *l,
+                         uint64_t index)
+{
+    struct wal_view v;
+    if (l->index == index)
+        return true;
+    l->index = 0;
+    int rc = l->cursor == NULL ? wal_cursor_open(&l->cursor, r->options.wal, index, NULL)
+                               : wal_cursor_seek(l->cursor, index, NULL);
+    if (rc != 0 || wal_cursor_next(l->cursor, &v, NULL) != 0 || v.index != index ||
+        !entry_wanted(j, &v, &l->original))
+        return false;
+    l->index = index;
+    return true;
+}
+
+/* A letter that entered again unchanged is in the log twice. When both are in the job's range, the
+ * first stands for both; one that was changed meanwhile enters as another row. So does one whose
+ * first place cannot be read any more: rather twice than not at all. */
+static bool letter_again(struct replay *r, const struct replay_job *j, struct job_letters *l,
+                         uint32_t i, struct slice text)
+{
+    if (!l->some)
+        return false;
+    struct store_letter_id id = flush_origin_id(&l->origin, i);
+    if (id.epoch != FLUSH_EPOCH_THIS || id.index < j->spec.from || id.index > j->spec.to ||
+        !letters_seek(r, j, l, id.index) || id.ordinal >= l->original.count)
+        return false;
+    return slice_eq(wal_batch_get(&l->original, id.ordinal).text, text) &&
+           wal_cursor_check(l->cursor, NULL) == 0;
+}
+
+/* The records of one entry, from next_ordinal on. 0: all of them; 1: the batch is full. */
+static int job_entry(struct replay *r, const struct replay_job *j, struct job_read *jr,
+                     const struct wal_batch *batch)
+{
+    struct job_letters letters;
+    int rc = 0;
+    letters_begin(&letters, batch);
+    for (uint32_t i = jr->next_ordinal; i < batch->count && rc == 0; i++) {
         struct wal_batch_record record = wal_batch_get(batch, i);
+        if (letter_again(r, j, &letters, i, record.text))
+            continue;
         if (r->batch.wal.count >= jr->rows_max ||
             replay_batch_full(&r->batch, record.text.len + ROW_SLACK)) {
             jr->next_ordinal = i;
-            return 1;
+            rc = 1;
+        } else {
+            rc = job_add(r, jr, &record);
         }
-        int rc = job_add(r, jr, &record);
-        if (rc != 0)
-            return rc;
     }
-    return 0;
+    letters_end(&letters);
+    return rc;
 }
 
 /* Read on until the batch is full, the range ends, or enough was looked at. */
@@ -368,7 +430,7 @@ static int job_read(struct replay *r, struct replay_job *j, struct job_read *jr,
             jr->next_ordinal = 0;
         jr->next_index = v.index;
         if (entry_wanted(j, &v, &batch))
-            rc = job_entry(r, jr, &batch);
+            rc = job_entry(r, j, jr, &batch);
         int check = wal_cursor_check(j->cursor, e);
         if (check != 0)
             return check;

@@ -802,6 +802,42 @@ static void test_job_same_table(void)
     tmpdir_remove(dir);
 }
 
+/* Letters that entered again are in the log twice: unchanged ones are one row to a job, changed
+ * ones are another. */
+static void test_job_letters(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    uint32_t ids[12];
+    reset();
+    bad_ids(ids, 12);
+    start(&n, dir);
+    (void)post(&n, "alpha", ids, 5, "", 0);
+    (void)post(&n, "alpha", ids + 5, 7, "", 0);
+    struct replay_task enter = {.kind = REPLAY_ENTER, .choice = {.table = SLICE_LIT("alpha")}};
+    for (int i = 0; i < 2; i++) {
+        ok(settle(&n, 12, 0), "twelve letters");
+        enter.entered = 0;
+        ask(&n, &enter);
+        ok(enter.result == 0 && enter.entered == 12, "enter as they are");
+    }
+    ok(settle(&n, 12, 0), "and are letters again");
+    enter.enter.transform = fix_id;
+    ask(&n, &enter);
+    ok(settle(&n, 0, 0) && stored_once(ids, 12, FIXED) == 12, "mended, they are stored");
+    struct replay_task task = {.kind = REPLAY_JOB_START,
+                               .job = {.table = SLICE_LIT("alpha"),
+                                       .into = SLICE_LIT("gamma"),
+                                       .rows_per_second = 200}};
+    ask(&n, &task);
+    ok(task.result == 0 && wait_job(&n, task.index, "\"state\":\"done\"") &&
+           job_is(&n, task.index, "\"rows\":24,"),
+       "a job takes each row once as it came and once as it was mended");
+    ok(settle(&n, 12, 0) && fake->stored[ids[3] + FIXED] == 2, "no further letters or rows");
+    stop(&n);
+    tmpdir_remove(dir);
+}
+
 /* ---- a kill before every step ---- */
 
 #define KILL_LETTERS 30
@@ -914,6 +950,7 @@ int main(void)
     test_held();
     test_jobs();
     test_job_same_table();
+    test_job_letters();
     test_job_log_gone();
     test_kill();
     schema_catalog_unref(before);
