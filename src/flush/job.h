@@ -47,6 +47,7 @@ struct flush_job {
     bool dlq_enabled;
     bool hold;        /* rows with a column that is gone are held instead of dead-lettered */
     bool backlog;     /* counts against the pace of catching up */
+    uint32_t paced;   /* rows that it was counted with there */
     bool warn_window; /* check the table's dedup window */
     struct ch_target *target; /* a reference of the job's */
     struct flush_sender *sender;

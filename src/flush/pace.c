@@ -33,10 +33,14 @@ void flush_pace_begin(struct flush_pace *p, uint64_t rows, uint64_t now_ns)
     p->owed_until_ns = from + rows * NS_PER_S / p->rows_per_s; /* rows fit 32 bits */
 }
 
-void flush_pace_end(struct flush_pace *p, bool went_well)
+void flush_pace_end(struct flush_pace *p, uint64_t rows_unsent, bool went_well)
 {
     must(p->running > 0);
     p->running--;
+    if (p->rows_per_s != 0) {
+        uint64_t back = rows_unsent * NS_PER_S / p->rows_per_s;
+        p->owed_until_ns -= back < p->owed_until_ns ? back : p->owed_until_ns;
+    }
     if (went_well && p->allowed < UINT32_MAX)
         p->allowed++;
 }

@@ -31,9 +31,10 @@ void flush_pace_restart(struct flush_pace *p);
 /* May backlog have a sender now? *next_ns: when to ask again, if only the rate holds it back. */
 bool flush_pace_may(const struct flush_pace *p, uint32_t senders, uint64_t now_ns,
                     uint64_t *next_ns);
-/* It got one, for so many rows; its job ended. */
+/* It got one, for so many rows; its job ended, and so many of them were not sent: a job of a long
+ * plan gives its sender back now and then, and one that fails sends nothing. */
 void flush_pace_begin(struct flush_pace *p, uint64_t rows, uint64_t now_ns);
-void flush_pace_end(struct flush_pace *p, bool went_well);
+void flush_pace_end(struct flush_pace *p, uint64_t rows_unsent, bool went_well);
 /* Rows of the backlog that are left, once a second. Seconds until none is; 0: unknown. */
 uint64_t flush_pace_progress(struct flush_pace *p, uint64_t rows_left, uint64_t now_ns);
 

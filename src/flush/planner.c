@@ -414,6 +414,15 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
     return 0;
 }
 
+/* That are still to be sent. */
+static uint32_t job_rows(const struct flush_job *job)
+{
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < job->unit_count; i++)
+        rows += job->units[i].count;
+    return rows;
+}
+
 static uint32_t senders_at_work_max(const struct planner *p)
 {
     uint32_t n = p->options.max_open_conns;
@@ -470,7 +479,7 @@ static void dispatch(struct planner *p, uint64_t now, uint64_t *next_ns)
         job->sender = s;
         job->backlog = backlog;
         if (backlog)
-            flush_pace_begin(&p->pace, job->plan.rows, now);
+            flush_pace_begin(&p->pace, job->paced = job_rows(job), now);
         flush_sender_give(s);
     }
 }
@@ -599,7 +608,8 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
     job->target = NULL;
     p->idle[p->idle_count++] = job->sender;
     if (job->backlog)
-        flush_pace_end(&p->pace, job->result == FLUSH_RESULT_DONE);
+        flush_pace_end(&p->pace, job->result == FLUSH_RESULT_DONE ? 0 : job->paced - job->stored,
+                       job->result == FLUSH_RESULT_DONE);
     if (outdated && job->result == FLUSH_RESULT_RETRY) {
         /* It says nothing about the ClickHouse that is in force now. */
         flush_ledger_ended(p->ledger, t, now);
@@ -916,10 +926,9 @@ static void publish_shelf(struct planner *p)
     uint64_t want = atomic_load(&p->shelf_want);
     atomic_store(&p->held_bytes, p->held_stored + p->shelf.held_bytes);
     atomic_store(&p->shelf_index, index);
-    if (want != 0 && index >= want) {
-        atomic_store(&p->shelf_want, 0);
+    /* Unless it is already another one that is waited for. */
+    if (want != 0 && index >= want && atomic_compare_exchange_strong(&p->shelf_want, &want, 0))
         wake_watch(p);
-    }
 }
 
 static void publish(struct planner *p, uint64_t now)

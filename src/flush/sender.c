@@ -475,9 +475,12 @@ static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
 {
     if (rows->count == 1)
         return dead_rows(s, rows);
-    if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0 ||
-        unit_push(&s->job, &s->left) != 0)
+    if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0)
         return retry_memory(s);
+    if (unit_push(&s->job, &s->left) != 0) {
+        s->job.unit_count--; /* all of them go back: not a half twice, under another token */
+        return retry_memory(s);
+    }
     return 0;
 }
 

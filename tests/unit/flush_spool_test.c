@@ -82,14 +82,14 @@ static void test_pace(void)
     ok(flush_pace_may(&p, 4, now, &next), "the first");
     flush_pace_begin(&p, 1000, now);
     ok(!flush_pace_may(&p, 4, now, &next) && next == UINT64_MAX, "one at first");
-    flush_pace_end(&p, false);
+    flush_pace_end(&p, 0, false);
     flush_pace_begin(&p, 1000, now);
     ok(!flush_pace_may(&p, 4, now, &next), "still one when it did not go well");
-    flush_pace_end(&p, true);
+    flush_pace_end(&p, 0, true);
     flush_pace_begin(&p, 1000, now);
     ok(flush_pace_may(&p, 4, now, &next), "two after one that did");
     for (int i = 0; i < 10; i++) {
-        flush_pace_end(&p, true);
+        flush_pace_end(&p, 0, true);
         flush_pace_begin(&p, 1000, now);
     }
     flush_pace_begin(&p, 1000, now);
@@ -97,14 +97,19 @@ static void test_pace(void)
     ok(p.running == 3 && !flush_pace_may(&p, 4, now, &next), "never the last of four");
     ok(!flush_pace_may(&p, 3, now, &next), "nor of three");
     while (p.running > 0)
-        flush_pace_end(&p, true);
+        flush_pace_end(&p, 0, true);
     ok(flush_pace_may(&p, 1, now, &next), "but where there is only one, that");
     p.rows_per_s = 500;
     flush_pace_begin(&p, 2000, now);
     ok(!flush_pace_may(&p, 4, now + 4 * S - 1, &next) && next == now + 4 * S,
        "2,000 rows at 500 a second: the next in 4 s");
     ok(flush_pace_may(&p, 4, now + 4 * S, &next), "then it goes on");
-    flush_pace_end(&p, true);
+    flush_pace_end(&p, 1500, false);
+    ok(flush_pace_may(&p, 4, now + S, &next), "sooner when most of them were not sent");
+    ok(!flush_pace_may(&p, 4, now + S - 1, &next), "but those that were count");
+    flush_pace_begin(&p, 1000, now + 9 * S);
+    flush_pace_end(&p, 1000, false);
+    ok(flush_pace_may(&p, 4, now + 9 * S, &next), "nothing sent, nothing owed");
     flush_pace_restart(&p);
     ok(p.allowed == 1, "after the next outage from the start");
 }
