@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define DRIFT_COLUMNS_MAX 1000 /* per table; more names than this are no schema */
+#define DRIFT_SAID_MAX    50   /* of them in the log */
 
 /* Beyond 1 << JSON kind: */
 enum {
@@ -62,11 +63,14 @@ static uint32_t kinds_of(const struct json_doc *doc, uint32_t at)
     return kinds;
 }
 
-static struct replay_drift_column *column_of(struct replay_held *h, struct slice name)
+/* Room for one more name: among those that no held row has any more when there are too many. */
+static struct replay_drift_column *column_room(struct replay_held *h)
 {
-    for (uint32_t i = 0; i < h->column_count; i++)
-        if (slice_eq(name, (struct slice){h->columns[i].name, h->columns[i].name_len}))
-            return &h->columns[i];
+    for (uint32_t i = 0; h->column_count == DRIFT_COLUMNS_MAX && i < h->column_count; i++)
+        if (h->columns[i].count == 0) {
+            free(h->columns[i].name);
+            h->columns[i] = h->columns[--h->column_count];
+        }
     if (h->column_count == DRIFT_COLUMNS_MAX)
         return NULL;
     if (h->column_count == h->column_cap) {
@@ -77,15 +81,35 @@ static struct replay_drift_column *column_of(struct replay_held *h, struct slice
         h->columns = columns;
         h->column_cap = cap;
     }
-    char *copy = malloc(name.len + 1);
+    return &h->columns[h->column_count];
+}
+
+static struct replay_drift_column *column_of(struct replay_held *h, struct slice name)
+{
+    for (uint32_t i = 0; i < h->column_count; i++)
+        if (slice_eq(name, (struct slice){h->columns[i].name, h->columns[i].name_len}))
+            return &h->columns[i];
+    struct replay_drift_column *c = column_room(h);
+    char *copy = c != NULL ? malloc(name.len + 1) : NULL;
     if (copy == NULL)
         return NULL;
     if (name.len > 0)
         memcpy(copy, name.ptr, name.len);
     copy[name.len] = '\0';
-    struct replay_drift_column *c = &h->columns[h->column_count++];
+    h->column_count++;
     *c = (struct replay_drift_column){.name = copy, .name_len = name.len};
     return c;
+}
+
+static void say(struct replay_held *h, const struct replay_drift_column *c)
+{
+    if (h->said == DRIFT_SAID_MAX)
+        return;
+    log_warn("ingest.drift",
+             "table=%s column=%.*s: rows with this column are held until the table has it; "
+             "/v1/ops/drift names the ALTER TABLE%s",
+             h->table, (int)(c->name_len < 200 ? c->name_len : 200), c->name,
+             ++h->said == DRIFT_SAID_MAX ? ", and further columns, which are not logged" : "");
 }
 
 static void note_column(struct replay_held *h, struct slice name, uint32_t kinds,
@@ -99,10 +123,7 @@ static void note_column(struct replay_held *h, struct slice name, uint32_t kinds
     c->count++;
     c->kinds |= kinds;
     if (!c->said)
-        log_warn("ingest.drift",
-                 "table=%s column=%.*s: rows with this column are held until the table has it; "
-                 "/v1/ops/drift names the ALTER TABLE",
-                 h->table, (int)(name.len < 200 ? name.len : 200), c->name);
+        say(h, c);
     c->said = true;
 }
 
@@ -110,15 +131,20 @@ void replay_drift_note(struct replay_held *h, const struct schema_table *t,
                        const struct json_doc *doc, uint64_t received_ns)
 {
     char scratch[LIMIT_NAME_BYTES * 6];
-    for (uint32_t k = 1; k < doc->nodes[0].next; k = doc->nodes[k + 1].next) {
+    uint32_t noted = 0;
+    /* A socket loop may be waiting for the lock: a record of a million keys must not take long. */
+    for (uint32_t k = 1; k < doc->nodes[0].next && noted < DRIFT_COLUMNS_MAX;
+         k = doc->nodes[k + 1].next) {
         struct slice name = json_raw(doc, &doc->nodes[k]);
         if (name.len > sizeof(scratch))
             continue; /* no column has such a name */
         if ((doc->nodes[k].flags & JSON_F_ESCAPED) != 0)
             name = (struct slice){scratch, json_unescape(name, scratch)};
         const struct schema_column *col = schema_table_column(t, name);
-        if (col == NULL || !col->insertable)
-            note_column(h, name, kinds_of(doc, k + 1), received_ns);
+        if (col != NULL && col->insertable)
+            continue;
+        noted++;
+        note_column(h, name, kinds_of(doc, k + 1), received_ns);
     }
 }
 

@@ -64,6 +64,7 @@ struct replay_held {
     /* Under replay.lock: */
     struct replay_drift_column *columns;
     uint32_t column_count, column_cap;
+    uint32_t said; /* columns in log lines */
 };
 
 struct replay_job {
