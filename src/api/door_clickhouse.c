@@ -479,8 +479,9 @@ static int take_setting(struct api_loop *a, struct http_request *r, struct reque
         return rc;
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         if (slice_eq_str(name, fixed[i].name)) {
-            bool same = slice_eq_str(value, fixed[i].value) ||
-                        (is_flag(value) && is_true(value) == (fixed[i].value[0] == '1'));
+            struct slice only = slice_str(fixed[i].value);
+            bool same = slice_eq(value, only) ||
+                        (is_flag(only) && is_flag(value) && is_true(value) == is_true(only));
             return same ? 0 : refuse_value(a, r, name, value, fixed[i].value);
         }
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)

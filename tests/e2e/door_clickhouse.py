@@ -93,6 +93,8 @@ REFUSED = {
     "American dates": (insert("t FORMAT CSV", b"1\n", date_time_input_format="best_effort_us"), 500, 36, "can only be basic or best_effort"),
     "NULLs refused": (insert("t FORMAT CSV", b"1\n", input_format_null_as_default=0), 500, 36, "can only be 1"),
     "other quotes": (insert("t FORMAT CSV", b"1\n", format_csv_allow_single_quotes=1), 500, 36, "can only be 0"),
+    "another NULL": (insert("t FORMAT CSV", b"1,x,0\n", format_csv_null_representation=0), 500, 36, "can only be .N"),
+    "another NULL in TSV": (insert("t FORMAT TSV", b"1\tx\tfalse\n", format_tsv_null_representation="false"), 500, 36, "can only be .N"),
     "not UTF-8": (insert("t FORMAT CSV", b"1,\xff,1\n"), 400, 117, "not UTF-8"),
 }
 
