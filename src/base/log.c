@@ -60,10 +60,14 @@ void log_write(enum log_level level, const char *id, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    /* One line per fact: a control byte in a value must not start another. */
-    for (char *p = text; *p != '\0'; p++)
-        if ((unsigned char)*p < 0x20)
+    /* One line per fact: a control byte in a value must not start another; nor may one from outside
+     * be obeyed by the terminal that shows the log. U+0080 to U+009F are two bytes. */
+    for (unsigned char *p = (unsigned char *)text; *p != '\0'; p++)
+        if (*p < 0x20 || *p == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) {
+            if (*p == 0xc2)
+                *p++ = ' ';
             *p = ' ';
+        }
 
     size_t n = 0;
     if (format == LOG_FORMAT_JSON) {

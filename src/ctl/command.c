@@ -316,6 +316,8 @@ int ctl_ask(struct ctl_run *r, const char *method, const char *target, const str
     int rc = json_reader_begin(r->reader, text.ptr, text.len, JSON_ONE);
     if (rc == 0)
         rc = json_reader_next(r->reader, &r->doc);
+    if (rc == 0 && json_reader_trailing(r->reader))
+        rc = WH_ESYNTAX;
     if (r->answer.status < 300 && rc == 0)
         return CTL_OK;
     if (r->answer.status < 300)
@@ -359,9 +361,23 @@ void ctl_print(const struct ctl_run *r, const struct json_node *n, int pad, int 
     print_node(stdout, r, n, pad, width);
 }
 
+void ctl_write_json(struct slice json)
+{
+    const unsigned char *p = (const unsigned char *)json.ptr, *end = p + json.len;
+    for (const unsigned char *run = p; p < end; run = p) {
+        while (p < end && *p != 0x7f && !(*p == 0xc2 && end - p > 1 && p[1] >= 0x80 && p[1] < 0xa0))
+            p++;
+        (void)fwrite(run, 1, (size_t)(p - run), stdout);
+        if (p < end) {
+            p += *p == 0xc2;
+            (void)printf("\\u%04x", *p++);
+        }
+    }
+}
+
 void ctl_print_answer(const struct ctl_run *r)
 {
-    (void)fwrite(r->answer.body.ptr, 1, r->answer.body.len, stdout);
+    ctl_write_json(r->answer.body);
     (void)putchar('\n');
 }
 
@@ -371,7 +387,7 @@ void ctl_print_json(const struct ctl_run *r, const struct json_node *n)
     buf_init(&out, SIZE_MAX);
     json_put_minified(&out, &r->doc, n);
     buf_put_u8(&out, '\n');
-    (void)fwrite(out.ptr, 1, out.len, stdout);
+    ctl_write_json(buf_slice(&out));
     buf_fini(&out);
 }
 

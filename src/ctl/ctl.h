@@ -3,6 +3,8 @@
 #ifndef WH_CTL_CTL_H
 #define WH_CTL_CTL_H
 
+#include "base/slice.h"
+
 #include <stdio.h>
 
 enum ctl_exit {
@@ -23,6 +25,10 @@ int ctl_replay(int argc, char **argv);
 int ctl_token(int argc, char **argv);
 /* policy check|explain …: needs no daemon */
 int ctl_policy(int argc, char **argv);
+/* Text that is JSON, or holds some, to standard output as it is, but for what a terminal would obey
+ * and JSON lets stand in a string: U+007F to U+009F become \u009b and the like, which say the same.
+ */
+void ctl_write_json(struct slice json);
 /* Their usages, for --help. */
 void ctl_dlq_usage(FILE *to);
 void ctl_replay_usage(FILE *to);

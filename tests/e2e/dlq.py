@@ -5,6 +5,7 @@ table, killed and resumed."""
 import json
 import os
 import pty
+import re
 import subprocess
 import threading
 import time
@@ -322,7 +323,7 @@ def budget(s):
 
 def by_ctl(s):
     with Site(s, "ctl", ("ev", "other")) as t:
-        t.send([good(1), poison(2), poison(3, "x\u001b[31m"), poison(4)])
+        t.send([good(1), poison(2), poison(3, "x\u001b[31m\u009b31m\x7f"), poison(4)])
         t.send([poison(5, "many")], "other")
         t.dead(4)
         e = t.entries()
@@ -333,8 +334,12 @@ def by_ctl(s):
         status, out, _ = t.ctl("dlq", "list")
         ok(status == 0 and len(out.splitlines()) == 5 and out.startswith("ID ") and e[0]["id"] in out,
            f"{s.name}: ctl dlq list", out)
-        ok("\x1b" not in out, f"{s.name}: nothing in it that a terminal obeys", out)
+        ok(not re.search("[\x1b\x7f-\x9f]", out), f"{s.name}: nothing in it that a terminal obeys", out)
+        status, out, _ = t.ctl("dlq", "show", e[1]["id"])
+        ok(status == 0 and "u009b31m" in out and not re.search("[\x1b\x7f-\x9f]", out),
+           f"{s.name}: nor in the record itself", out)
         status, out, _ = t.ctl("dlq", "list", "--json")
+        ok(not re.search("[\x1b\x7f-\x9f]", out), f"{s.name}: nor in JSON", out)
         same((status, [json.loads(x) for x in out.splitlines()]), (0, e), f"{s.name}: ctl dlq list --json")
         status, out, err = t.ctl("dlq", "list", "--limit", "1", "--table", "ev")
         ok(status == 0 and len(out.splitlines()) == 2 and "more" in err, f"{s.name}: ctl dlq list --limit", (out, err))

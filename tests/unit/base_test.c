@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "base/metric.h"
 #include "base/queue.h"
 #include "tests/lib/tap.h"
@@ -10,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void test_crc32c(void)
 {
@@ -132,6 +134,27 @@ static void test_metric(void)
     buf_fini(&b);
 }
 
+/* A column's name, say, that somebody made up. */
+static void test_log(void)
+{
+    char line[256] = "";
+    int ends[2], before = dup(STDERR_FILENO);
+    if (before < 0 || pipe(ends) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
+        abort();
+    log_configure(LOG_LEVEL_INFO, LOG_FORMAT_JOURNAL);
+    log_info("test.line", "a\nb\x1b[31mc\xc2\x9b"
+                          "31m\x7f\xc3\xa9\xc2\xa0");
+    log_configure(LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
+    ssize_t n = read(ends[0], line, sizeof(line) - 1);
+    (void)dup2(before, STDERR_FILENO);
+    (void)close(before);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    const char *want = "<6>test.line a b [31mc  31m \xc3\xa9\xc2\xa0\n";
+    is_mem(line, n > 0 ? (size_t)n : 0, want, strlen(want),
+           "a log line holds nothing that a terminal obeys");
+}
+
 int main(void)
 {
     test_crc32c();
@@ -139,5 +162,6 @@ int main(void)
     test_arena();
     test_queue();
     test_metric();
+    test_log();
     return tap_done();
 }
