@@ -209,7 +209,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
 /* A line each; what was only noticed is news, what needs the operator is a warning. */
 static void log_lines(const char *id, const struct buf *text, const char *warn_about)
 {
-    const char *p = text->ptr, *end = text->ptr + text->len;
+    const char *p = text->ptr, *end = text->len > 0 ? p + text->len : p;
     while (p < end) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         size_t n = lf != NULL ? (size_t)(lf - p) : (size_t)(end - p);

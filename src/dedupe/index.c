@@ -136,8 +136,9 @@ static int append_waiting(struct dedupe_index *x, struct err *e)
         int rc = dedupe_bucket_append(&x->file, &c, e);
         if (rc != 0)
             return rc;
-        ids += (size_t)n * DEDUPE_ID_BYTES;
         left -= n;
+        if (left > 0) /* with nothing waiting there is no pointer to move */
+            ids += (size_t)n * DEDUPE_ID_BYTES;
     } while (left > 0);
     return 0;
 }
