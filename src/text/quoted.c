@@ -374,7 +374,6 @@ int text_put_literal(struct text_reader *r, const struct ch_type *type, const ch
 int text_put_literal_text(struct text_reader *r, const struct ch_type *type, struct slice text)
 {
     const char *p = text.ptr, *end = text.ptr + text.len;
-    skip_space(&p, end);
     int rc = text_put_literal(r, type, &p, end, 1);
     if (rc != 0)
         return rc;

@@ -71,7 +71,7 @@ int text_unescape(struct buf *out, struct slice text);
  * brackets in every format; moves *p behind it. 0 or WH_ESYNTAX. */
 int text_put_literal(struct text_reader *r, const struct ch_type *type, const char **p,
                      const char *end, int depth);
-/* The same for a whole text: nothing but blanks may follow. */
+/* The same for a whole text: blanks may follow, nothing else. */
 int text_put_literal_text(struct text_reader *r, const struct ch_type *type, struct slice text);
 
 /* One row of each format into r->out, from r->p on; 0 or WH_ESYNTAX, r->p anywhere then. */

@@ -67,12 +67,14 @@ CONVERTED = re.compile(rb"cannot read")
 LOOSER = {"Array(Bool)"}
 # In VALUES a quoted number may be 0x1F, true or nothing at all, as a bare one.
 QUOTED_NUMBER = re.compile(r"^\(\d+,'.*'\)$", re.S)
+# Blanks behind a NULL in CSV.
+BLANK_NULL = re.compile(r"^\d+, *\\N[ \t]+\n$")
 SPELT_OUT = re.compile(r"^\d+\t[-+]?[+0]*\d+\n$")
 
 
 def is_on_purpose(form, kind, body, theirs, ours):
     if theirs.status != 200:
-        return kind in LOOSER or (form == "Values" and QUOTED_NUMBER.match(body) and re.search(rb"Code: (6|32)\.", theirs.body)) or (form == "TSV" and SPELT_OUT.match(body))
+        return kind in LOOSER or (form == "Values" and QUOTED_NUMBER.match(body) and re.search(rb"Code: (6|32)\.", theirs.body)) or (form == "CSV" and BLANK_NULL.match(body)) or (form == "TSV" and SPELT_OUT.match(body))
     return any(why.search(ours.body) for _, why in STRICTER) or (form == "Values" and CONVERTED.search(ours.body))
 
 
