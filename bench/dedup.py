@@ -132,8 +132,8 @@ def checks(r):
     def rates(part, key):
         return [median([x[key] for x in r[part][t]]) for t in TABLES]
 
-    def cpu(t):
-        return median([x["cpu_seconds_per_million"]["sum"] for x in r["b"][t]])
+    def cpu(t, of="sum"):
+        return median([x["cpu_seconds_per_million"][of] for x in r["b"][t]])
     single, rows, posted = rates("a", "per_second"), rates("b", "rows_per_second"), rates("b", "posted_per_second")
     last, start = r["d"][-2], r["d"][-1]
     least = 1 - LOSS
@@ -142,6 +142,8 @@ def checks(r):
         ("b  rows/s until readable", f"{rows[1]:.0f}", f"off: {rows[0]:.0f}", f"{rows[1] / rows[0]:.2f}", f"> {least}", rows[1] / rows[0] > least),
         ("b  rows/s posted", f"{posted[1]:.0f}", f"off: {posted[0]:.0f}", f"{posted[1] / posted[0]:.2f}", "", None),
         ("b  CPU s / M rows, daemon + server", f"{cpu('on'):.2f}", f"off: {cpu('off'):.2f}", f"{cpu('on') / cpu('off'):.2f}", "", None),
+        ("b  CPU s / M rows, daemon", f"{cpu('on', 'daemon'):.2f}", f"off: {cpu('off', 'daemon'):.2f}",
+         f"{cpu('on', 'daemon') / cpu('off', 'daemon'):.2f}", "", None),
         ("c  duplicates/s", f"{r['c']['records_per_second']:.0f}", f"{r['c']['cpu_seconds_per_million']:.2f} CPU s / M", "", "", None),
         ("d  resident bytes an id", f"{last['rss_bytes_per_id']:.1f}", f"{last['ids']:,} ids", "", "< 16", last["rss_bytes_per_id"] < 16),
         ("d  ids/s", f"{last['ids_per_second']:.0f}", f"{last['cpu_ns_per_id']:.0f} ns of CPU each", "", "", None),
