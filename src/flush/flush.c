@@ -121,7 +121,7 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
     if (rc == 0)
         rc = open_cursor(p, e);
     if (rc == 0)
-        planner_show_dlq(p);
+        planner_show_shelves(p);
     return rc;
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The planner thread: reads the committed log into the ledger, cuts plans, hands jobs to senders,
- * keeps positions and dead letters in the store (doc/flush.md).
+ * keeps positions and dead letters in the store (planner_store.c), says how it stands
+ * (planner_show.c). See doc/flush.md.
  *
  * One turn: take messages → read the log to its end → act on what is due → store (at most once a
  * second) → sleep until a commit, a message or the next due time. Messages come before reading, so
  * that everything a sender had committed before it gave its job back is in the ledger when the
  * table is looked at again. */
 #include "flush/planner.h"
-#include "base/le.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
@@ -25,22 +25,11 @@
 #define NS_PER_MS        1000000u
 #define TURN_ENTRIES_MAX 16384 /* entries read before messages are looked at again */
 #define TURN_NAP_MS      2     /* after a turn with entries: many commits make one turn */
-#define STORE_EVERY_NS   1000000000u
-#define METRICS_EVERY_NS 1000000000u
-#define STORE_BEHIND_MAX \
-    100000 /* entries that a restart may read again though nothing else changed */
-#define SHELF_BYTES_MAX  (8 * MIB) /* letters waiting for the store; the log is not read beyond */
-#define JOBS_KEPT        100       /* finished ones in the store */
 #define SCHEMA_AGAIN_NS  1000000000u
 #define SCHEMA_ATTEMPTS  4  /* then the rows of a dropped table become dead letters */
 #define BUG_ATTEMPTS     4  /* then an answer that we do not understand is bisected */
 #define PARTS_BACKOFF    10 /* × retry_min after TOO_MANY_PARTS: merges take their time */
 #define PROPOSE_AGAIN_NS 1000000000u
-
-struct table_metrics {
-    struct metric *pending, *oldest, *shelves[STORE_SHELVES];
-    int64_t shelf_now[STORE_SHELVES];
-};
 
 /* ---- small things ---- */
 
@@ -51,36 +40,6 @@ static uint64_t rnd(struct planner *p)
     x ^= x >> 7;
     x ^= x << 17;
     return p->random = x;
-}
-
-static void label_of(struct buf *out, const struct flush_table *t)
-{
-    buf_init(out, SIZE_MAX);
-    metric_label_escape(out, flush_table_name(t));
-    buf_put_u8(out, 0);
-    must(buf_ok(out));
-}
-
-static struct table_metrics *metrics_of(struct flush_table *t)
-{
-    if (t->metrics != NULL)
-        return t->metrics;
-    struct table_metrics *m = calloc(1, sizeof(*m));
-    must(m != NULL);
-    struct buf label;
-    label_of(&label, t);
-    m->pending =
-        metric_new(METRIC_GAUGE, "wavehouse_ingest_pending_records",
-                   "Committed records that are not yet in ClickHouse", "table=\"%s\"", label.ptr);
-    m->oldest = metric_new(METRIC_GAUGE, "wavehouse_ingest_oldest_pending_seconds",
-                           "Age of the oldest pending record", "table=\"%s\"", label.ptr);
-    m->shelves[STORE_DEAD] = metric_new(METRIC_GAUGE, "wavehouse_dlq_records", "Dead letters kept",
-                                        "table=\"%s\"", label.ptr);
-    m->shelves[STORE_HELD] =
-        metric_new(METRIC_GAUGE, "wavehouse_ingest_held_records",
-                   "Records held until their table has the columns", "table=\"%s\"", label.ptr);
-    buf_fini(&label);
-    return t->metrics = m;
 }
 
 /* ---- reading the log ---- */
@@ -242,12 +201,6 @@ static int read_entry(struct planner *p, const struct wal_view *v, uint64_t now,
     return rc < 0 ? rc : 0;
 }
 
-/* The log is not read on before the store has taken these. */
-static bool shelf_full(const struct planner *p)
-{
-    return p->shelf.ops.len >= SHELF_BYTES_MAX;
-}
-
 /* Up to the commit mark, or TURN_ENTRIES_MAX; *more when there is more. Returns entries read. */
 static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
 {
@@ -256,7 +209,7 @@ static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
     uint32_t n = 0;
     int rc = 0;
     *more = false;
-    while (n < TURN_ENTRIES_MAX && !shelf_full(p)) {
+    while (n < TURN_ENTRIES_MAX && !planner_shelf_full(p)) {
         if (p->reread) /* memory ran out on the entry before: the cursor stands behind it */
             rc = wal_cursor_seek(p->cursor, p->applied_index + 1, &e);
         if (rc == 0)
@@ -429,8 +382,7 @@ static uint32_t senders_at_work_max(const struct planner *p)
     return n < 1 ? 1 : n > p->sender_count ? p->sender_count : n;
 }
 
-/* Have its oldest records waited for longer than they do when all is well? */
-static bool is_stale(const struct planner *p, uint64_t oldest_ns, uint64_t wall)
+bool planner_is_stale(const struct planner *p, uint64_t oldest_ns, uint64_t wall)
 {
     uint64_t usual = FLUSH_STALE_NS + 2 * p->options.interval_ms * NS_PER_MS;
     return oldest_ns != 0 && wall > oldest_ns && wall - oldest_ns > usual;
@@ -445,7 +397,7 @@ static struct flush_table *next_ready(struct planner *p, uint64_t now, uint64_t 
     bool may = flush_pace_may(&p->pace, senders_at_work_max(p), now, next_ns);
     *before = NULL;
     for (struct flush_table *t = p->ready; t != NULL; *before = t, t = t->ready_next) {
-        *backlog = is_stale(p, t->open->time_ns, wall);
+        *backlog = planner_is_stale(p, t->open->time_ns, wall);
         if (may || !*backlog)
             return t;
     }
@@ -541,7 +493,7 @@ static void set_reachable(struct planner *p, bool reachable, const struct flush_
 static void count_retry(const struct flush_table *t, const char *reason)
 {
     struct buf label;
-    label_of(&label, t);
+    planner_table_label(&label, t);
     metric_add(metric_new(METRIC_COUNTER, "wavehouse_ingest_retries_total",
                           "Inserts that will be tried again", "table=\"%s\",reason=\"%s\"",
                           label.ptr, reason),
@@ -671,300 +623,7 @@ static void take_messages(struct planner *p, uint64_t now)
     }
 }
 
-/* ---- the store ---- */
-
-static void put_position(void *ctx, struct flush_table *t)
-{
-    if (t->through != t->through_stored)
-        store_txn_position(ctx, flush_table_name(t), t->through);
-}
-
-static void position_stored(void *ctx, struct flush_table *t)
-{
-    (void)ctx;
-    t->through_stored = t->through;
-}
-
-struct shelf_counts {
-    struct planner *p;
-    enum store_shelf shelf;
-    uint64_t bytes;
-};
-
-static void zero_counts(void *ctx, struct flush_table *t)
-{
-    (void)ctx;
-    if (t->metrics != NULL)
-        memset(((struct table_metrics *)t->metrics)->shelf_now, 0,
-               sizeof(((struct table_metrics *)t->metrics)->shelf_now));
-}
-
-static void count_letters(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
-{
-    struct shelf_counts *c = ctx;
-    struct flush_table *t = flush_ledger_table(c->p->ledger, table);
-    c->bytes += bytes;
-    if (t != NULL)
-        metrics_of(t)->shelf_now[c->shelf] = (int64_t)records;
-}
-
-static void show_counts(void *ctx, struct flush_table *t)
-{
-    (void)ctx;
-    struct table_metrics *m = t->metrics;
-    for (int i = 0; m != NULL && i < STORE_SHELVES; i++)
-        metric_set(m->shelves[i], m->shelf_now[i]);
-}
-
-static void shelf_metrics(struct planner *p)
-{
-    struct err e = {0};
-    struct shelf_counts dead = {.p = p, .shelf = STORE_DEAD}, held = {.p = p, .shelf = STORE_HELD};
-    flush_ledger_each(p->ledger, zero_counts, NULL);
-    if (store_letter_counts(p->options.store, STORE_DEAD, count_letters, &dead, &e) != 0 ||
-        store_letter_counts(p->options.store, STORE_HELD, count_letters, &held, &e) != 0)
-        return;
-    flush_ledger_each(p->ledger, show_counts, NULL);
-    p->held_stored = held.bytes;
-}
-
-/* Half the store's largest size at most: copy-on-write and half-full pages take the rest. */
-static uint64_t dlq_budget(const struct planner *p)
-{
-    uint64_t most = store_bytes_max(p->options.store) / 2;
-    return p->options.dlq_max_bytes < most ? p->options.dlq_max_bytes : most;
-}
-
-/* One durable transaction: positions, dead letters, applied and low index. */
-static int store_write(struct planner *p, uint64_t low, uint64_t *dropped, struct err *e)
-{
-    struct store_txn *txn;
-    int rc = store_txn_begin(p->options.store, &txn, e);
-    if (rc != 0)
-        return rc;
-    if (p->reset)
-        store_txn_reset(txn, slice_str(p->options.cluster));
-    flush_ledger_each(p->ledger, put_position, txn);
-    flush_shelf_apply(&p->shelf, txn, JOBS_KEPT, &p->receipt);
-    if (!flush_shelf_empty(&p->shelf) || p->trim_dlq)
-        *dropped = store_txn_letter_trim(txn, dlq_budget(p));
-    store_txn_applied(txn, p->applied_index, low);
-    return store_txn_commit(txn, e);
-}
-
-/* Under the lock, so that the queue stays until it is let go of. */
-static void wake_watch(struct planner *p)
-{
-    (void)pthread_mutex_lock(&p->lock);
-    if (p->shelf_watch != NULL)
-        queue_wake(p->shelf_watch);
-    (void)pthread_mutex_unlock(&p->lock);
-}
-
-/* The store has what was noted of letters and jobs. */
-static void shelf_stored(struct planner *p)
-{
-    if (!flush_shelf_empty(&p->shelf) || p->trim_dlq)
-        shelf_metrics(p);
-    if (p->receipt.index != 0) {
-        log_info("dlq.purged",
-                 "shelf=%s records=%" PRIu64 " bytes=%" PRIu64 " index=%" PRIu64 " by=%s",
-                 p->receipt.shelf == STORE_DEAD ? "dead" : "held", p->receipt.records,
-                 p->receipt.bytes, p->receipt.index, p->receipt.who);
-        (void)pthread_mutex_lock(&p->lock);
-        flush_receipt_fini(&p->published);
-        p->published = p->receipt;
-        (void)pthread_mutex_unlock(&p->lock);
-        memset(&p->receipt, 0, sizeof(p->receipt));
-    }
-    if (p->shelf.held)
-        wake_watch(p);
-    flush_shelf_reset(&p->shelf);
-}
-
-static bool store_state(struct planner *p)
-{
-    struct err e = {0};
-    uint64_t low = flush_ledger_low(p->ledger, p->applied_index + 1), dropped = 0;
-    int rc = store_write(p, low, &dropped, &e);
-    if (rc != 0) {
-        static struct log_limit limit = LOG_LIMIT(60);
-        uint64_t repeated;
-        if (log_limit_pass(&limit, &repeated))
-            log_error("flush.store",
-                      "%s; tried again every second, the log keeps what is not stored; "
-                      "repeated=%" PRIu64,
-                      e.text, repeated);
-        return false;
-    }
-    if (dropped > 0) {
-        metric_add(p->dlq_dropped, (int64_t)dropped);
-        log_warn("dlq.dropped",
-                 "records=%" PRIu64 ": the oldest dead letters went, the rest is at dlq.max_bytes",
-                 dropped);
-    }
-    shelf_stored(p);
-    flush_ledger_each(p->ledger, position_stored, NULL);
-    p->dirty = p->reset = p->trim_dlq = false;
-    p->stored.applied_index = p->applied_index;
-    p->stored.low_index = low;
-    commit_set_trim(p->options.commit, low, p->options.retain_ms * NS_PER_MS);
-    return true;
-}
-
-/* What is stored is the sum of the log up to one entry, whichever; but before the log's end is
- * reached, that entry may be one that the store is past already. Not when dead letters wait: they
- * are all of later entries. */
-static bool store_due(const struct planner *p)
-{
-    return shelf_full(p) ||
-           (p->replayed && (p->dirty || p->trim_dlq || !flush_shelf_empty(&p->shelf) ||
-                            p->applied_index - p->stored.applied_index > STORE_BEHIND_MAX));
-}
-
-/* Returns whether what was due is stored. */
-static bool store_turn(struct planner *p, uint64_t now)
-{
-    bool waiting = now < p->store_ns && (p->store_failed || (!shelf_full(p) && !p->shelf.urgent));
-    if (!store_due(p) || waiting)
-        return !store_due(p);
-    p->store_failed = !store_state(p);
-    p->store_ns = now + STORE_EVERY_NS;
-    return !p->store_failed;
-}
-
-/* ---- numbers ---- */
-
-struct show {
-    const struct planner *p;
-    uint64_t wall, backlog_rows;
-};
-
-static void show_table(void *ctx, struct flush_table *t)
-{
-    struct show *show = ctx;
-    uint64_t wall = show->wall, oldest;
-    uint64_t rows = flush_table_pending(t, &oldest);
-    if (rows == 0 && !t->pending_shown)
-        return;
-    struct table_metrics *m = metrics_of(t);
-    metric_set(m->pending, (int64_t)rows);
-    metric_set(m->oldest, rows > 0 && oldest > 0 && wall > oldest
-                              ? (int64_t)((wall - oldest) / 1000000000u)
-                              : 0);
-    if (rows > 0 && is_stale(show->p, oldest, wall))
-        show->backlog_rows += rows;
-    t->pending_shown = rows > 0;
-}
-
-/* Once a second: how full the log is, and for how long it will do. */
-static void spool_turn(struct planner *p, uint64_t now)
-{
-    struct flush_spool *s = &p->spool;
-    uint64_t capacity = wal_capacity(p->options.wal);
-    if (flush_spool_step(s, now, flush_ledger_totals(p->ledger).bytes, capacity, p->reachable))
-        log_warn("spool.filling",
-                 "bytes=%" PRIu64 " of %" PRIu64
-                 " hours_left=%.1f: the log fills up while ClickHouse is away; then events are "
-                 "refused with 503. Bring ClickHouse back, or raise wal.max_bytes",
-                 s->bytes, s->capacity, s->hours_left);
-    metric_set(p->gauges.bytes, (int64_t)s->bytes);
-    metric_set(p->gauges.capacity, (int64_t)s->capacity);
-    metric_set(p->gauges.in, (int64_t)s->in_per_s);
-    metric_set(p->gauges.growth, (int64_t)s->growth_per_s);
-    metric_set(p->gauges.hours, (int64_t)s->hours_left);
-}
-
-#define PROGRESS_EVERY_NS 30000000000u
-
-/* Once a second: what waited through an outage, and when it will be there. Returns seconds. */
-static uint64_t backlog_turn(struct planner *p, uint64_t rows, uint64_t now)
-{
-    struct flush_pace *pace = &p->pace;
-    uint64_t eta_s = flush_pace_progress(pace, rows, now);
-    bool worth_a_line = pace->active || rows > p->options.max_rows;
-    if (p->reachable && rows > 0 && worth_a_line &&
-        (!pace->active || now - pace->said_ns >= PROGRESS_EVERY_NS)) {
-        log_info("flush.catching_up",
-                 "rows_left=%" PRIu64 " rows_per_second=%.0f eta_s=%" PRIu64 " senders=%" PRIu32,
-                 rows, pace->rows_per_s_seen > 0 ? pace->rows_per_s_seen : 0, eta_s, pace->running);
-        pace->active = true;
-        pace->said_ns = now;
-    } else if (pace->active && rows == 0) {
-        log_info("flush.caught_up", "what waited is in ClickHouse");
-        pace->active = false;
-    }
-    metric_set(p->gauges.backlog, (int64_t)rows);
-    metric_set(p->gauges.eta, (int64_t)eta_s);
-    return eta_s;
-}
-
-void planner_gauges_make(struct planner *p)
-{
-    struct planner_gauges *g = &p->gauges;
-    g->bytes = metric_new(METRIC_GAUGE, "wavehouse_spool_bytes",
-                          "Bytes of the log that records take which are not in ClickHouse", NULL);
-    g->capacity = metric_new(METRIC_GAUGE, "wavehouse_spool_capacity_bytes",
-                             "Bytes that the log may come to: wal.max_bytes, or the disk's", NULL);
-    g->in = metric_new(METRIC_GAUGE, "wavehouse_spool_in_bytes_per_second",
-                       "What comes into the log, averaged over ten minutes", NULL);
-    g->growth = metric_new(METRIC_GAUGE, "wavehouse_spool_growth_bytes_per_second",
-                           "How fast wavehouse_spool_bytes grows, averaged alike", NULL);
-    g->hours = metric_new(METRIC_GAUGE, "wavehouse_spool_hours_left",
-                          "How long ClickHouse can stay away at that rate", NULL);
-    g->backlog = metric_new(METRIC_GAUGE, "wavehouse_flush_backlog_records",
-                            "Records of tables that are behind by more than half a minute", NULL);
-    g->eta = metric_new(METRIC_GAUGE, "wavehouse_flush_backlog_eta_seconds",
-                        "Until they are in ClickHouse, at the present speed; 0: unknown", NULL);
-}
-
-static void publish_shelf(struct planner *p)
-{
-    uint64_t index = flush_shelf_empty(&p->shelf) ? p->applied_index : p->stored.applied_index;
-    if (p->reset) /* letters of the log before still look like this one's */
-        index = 0;
-    uint64_t want = atomic_load(&p->shelf_want);
-    atomic_store(&p->held_bytes, p->held_stored + p->shelf.held_bytes);
-    atomic_store(&p->shelf_index, index);
-    /* Unless it is already another one that is waited for. */
-    if (want != 0 && index >= want && atomic_compare_exchange_strong(&p->shelf_want, &want, 0))
-        wake_watch(p);
-}
-
-static void publish(struct planner *p, uint64_t now)
-{
-    publish_shelf(p);
-    struct flush_totals totals = flush_ledger_totals(p->ledger);
-    struct show show = {.p = p, .wall = io_realtime_ns()};
-    bool second = now >= p->metrics_ns;
-    uint64_t backlog_rows = p->stats.backlog_rows, eta_s = p->stats.backlog_eta_s;
-    if (second) {
-        p->metrics_ns = now + METRICS_EVERY_NS;
-        flush_ledger_each(p->ledger, show_table, &show);
-        if (p->replayed)
-            spool_turn(p, now);
-        backlog_rows = show.backlog_rows;
-        eta_s = backlog_turn(p, backlog_rows, now);
-    }
-    const struct flush_spool *spool = &p->spool;
-    (void)pthread_mutex_lock(&p->lock);
-    p->stats = (struct flush_stats){.pending_rows = totals.rows,
-                                    .pending_bytes = totals.bytes,
-                                    .open_plans = totals.open_plans,
-                                    .applied_index = p->applied_index,
-                                    .low_index = p->stored.low_index,
-                                    .replayed = p->replayed,
-                                    .reachable = p->reachable,
-                                    .stalled = p->stalled,
-                                    .spool_bytes = spool->bytes,
-                                    .spool_capacity = spool->capacity,
-                                    .spool_in_per_s = spool->in_per_s,
-                                    .spool_growth_per_s = spool->growth_per_s,
-                                    .spool_hours_left = spool->hours_left,
-                                    .backlog_rows = backlog_rows,
-                                    .backlog_eta_s = eta_s};
-    (void)pthread_mutex_unlock(&p->lock);
-}
+/* ---- settings ---- */
 
 static void forgive_table(void *ctx, struct flush_table *t)
 {
@@ -1034,7 +693,8 @@ static void wait_for_work(struct planner *p, uint64_t next_ns, bool busy)
     uint64_t now = io_monotonic_ns();
     uint64_t wait_ms = next_ns <= now ? 0 : (next_ns - now) / NS_PER_MS + 1;
     /* A commit between the last read and queue_sleep woke nobody. */
-    if (!p->stalled && !shelf_full(p) && wal_commit_index(p->options.wal) > p->applied_index)
+    if (!p->stalled && !planner_shelf_full(p) &&
+        wal_commit_index(p->options.wal) > p->applied_index)
         wait_ms = 0;
     struct pollfd fd = {.fd = queue_fd(&p->queue), .events = POLLIN};
     (void)poll(&fd, 1, wait_ms > 1000 ? 1000 : (int)wait_ms);
@@ -1056,26 +716,20 @@ void planner_run(struct planner *p)
         take_messages(p, now);
         uint32_t n = read_log(p, now, &more);
         uint64_t next = act(p, now);
-        bool was_full = shelf_full(p);
-        more = (store_turn(p, now) && was_full) || more;
-        publish(p, now);
+        bool was_full = planner_shelf_full(p);
+        more = (planner_store_turn(p, now) && was_full) || more;
+        planner_publish(p, now);
         if (finished(p))
             break;
-        if (store_due(p) && p->store_ns < next)
+        if (planner_store_due(p) && p->store_ns < next)
             next = p->store_ns;
         if (!more)
             wait_for_work(p, next, n > 0);
     }
     (void)read_log(p, io_monotonic_ns(), &more);
     if (p->replayed && p->applied_index > p->stored.applied_index)
-        (void)store_state(p);
-    publish(p, io_monotonic_ns());
+        (void)planner_store(p);
+    planner_publish(p, io_monotonic_ns());
     take_messages(p, io_monotonic_ns()); /* the loops have ended: no question comes after these */
     flush_watches_stop(&p->watches);
-}
-
-/* Metrics of letters that were there before the start. */
-void planner_show_dlq(struct planner *p)
-{
-    shelf_metrics(p);
 }

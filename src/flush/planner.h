@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The planner thread's state, shared by planner.c and flush.c only. */
+/* The planner thread's state, shared by planner….c and flush.c only. */
 #ifndef WH_FLUSH_PLANNER_H
 #define WH_FLUSH_PLANNER_H
 
@@ -53,8 +53,27 @@ struct planner {
 
 /* Until stop is set and every sender is idle. */
 void planner_run(struct planner *p);
-void planner_show_dlq(struct planner *p);
+/* Have a plan's oldest records waited for longer than they do when all is well? */
+bool planner_is_stale(const struct planner *p, uint64_t oldest_ns, uint64_t wall);
+
+/* planner_store.c. The log is not read on before the store has taken the letters noted. */
+bool planner_shelf_full(const struct planner *p);
+bool planner_store_due(const struct planner *p);
+/* Store what is due, at most once a second unless somebody waits. Returns whether it is stored. */
+bool planner_store_turn(struct planner *p, uint64_t now);
+/* Store everything read so far; false: it is tried again. */
+bool planner_store(struct planner *p);
+/* For other threads: how far the shelves are, and the bytes that are held. */
+void planner_publish_shelf(struct planner *p);
+
+/* planner_show.c */
 void planner_gauges_make(struct planner *p);
+/* Metrics of what lies on the shelves, read from the store. */
+void planner_show_shelves(struct planner *p);
+/* The table's name as the value of a metric's label; the caller frees it. */
+void planner_table_label(struct buf *out, const struct flush_table *t);
+/* Everything that others may see, once a turn. */
+void planner_publish(struct planner *p, uint64_t now);
 
 struct flush_rules flush_rules_of(const struct flush_options *o);
 #endif
