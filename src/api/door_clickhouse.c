@@ -238,7 +238,7 @@ static void reply(struct api_loop *a, struct ingest_op *op)
     put_head(a, op->request, op->outcomes.succeeded, bytes);
     if (op->offset > 0)
         buf_printf(&a->clickhouse->head, "X-WaveHouse-Offset: %" PRIu64 "\r\n", op->offset);
-    send_answer(a, op->request, 200, 0);
+    send_answer(a, op->request, op->ack == INGEST_ACK_COMMITTED ? 202 : 200, 0);
 }
 
 __attribute__((format(printf, 5, 6))) static int refused(struct api_loop *a, struct http_request *r,
