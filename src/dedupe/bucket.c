@@ -36,6 +36,7 @@ _Static_assert(B_CRC + 4 == DEDUPE_BUCKET_HEAD_BYTES, "head");
 _Static_assert(C_CRC + 4 == DEDUPE_CHUNK_HEAD_BYTES, "chunk head");
 
 #define CHUNK_BYTES_MAX (DEDUPE_CHUNK_HEAD_BYTES + (size_t)DEDUPE_CHUNK_IDS_MAX * DEDUPE_ID_BYTES)
+#define READ_BYTES      (2 * CHUNK_BYTES_MAX)
 
 /* ---- formats ---- */
 
@@ -204,22 +205,33 @@ void dedupe_bucket_close(struct dedupe_bucket *b)
 struct reading {
     const struct io *io;
     int fd;
-    struct buf *scratch; /* the file's bytes from offset at */
+    struct buf *scratch; /* the file's bytes from offset at - used */
+    size_t used;         /* of them were looked at */
     uint64_t at;
     bool end; /* the file has no more */
 };
 
-/* Have n bytes from offset r->at + skip on, or what is left of the file. */
+static struct slice unread(const struct reading *r)
+{
+    if (r->scratch->len == r->used)
+        return (struct slice){"", 0};
+    return (struct slice){r->scratch->ptr + r->used, r->scratch->len - r->used};
+}
+
+/* Have n bytes from offset r->at + skip on, or what is left of the file. What is there moves only
+ * when more is read: chunks may be small and many. */
 static int have(struct reading *r, size_t skip, size_t n)
 {
     struct buf *b = r->scratch;
-    if (skip > 0)
-        memmove(b->ptr, b->ptr + skip, b->len - skip);
-    b->len -= skip;
+    r->used += skip;
     r->at += skip;
-    if (b->len >= n || r->end)
+    if (b->len - r->used >= n || r->end)
         return 0;
-    size_t got = 0, want = CHUNK_BYTES_MAX;
+    if (r->used > 0)
+        memmove(b->ptr, b->ptr + r->used, b->len - r->used);
+    b->len -= r->used;
+    r->used = 0;
+    size_t got = 0, want = READ_BYTES;
     if (buf_reserve(b, want) != 0)
         return -ENOMEM;
     int rc = r->io->pread(r->io->ctx, r->fd, b->ptr + b->len, want, r->at + b->len, &got);
@@ -240,9 +252,8 @@ static int read_chunks(struct reading *r, int (*each)(void *ctx, const struct de
         if (rc != 0)
             return rc;
         out->good_bytes = r->at;
-        out->whole = r->scratch->len == 0;
-        if (out->whole ||
-            dedupe_chunk_get(buf_slice(r->scratch), out->head.seq, r->at, &c, &length) != 0)
+        out->whole = unread(r).len == 0;
+        if (out->whole || dedupe_chunk_get(unread(r), out->head.seq, r->at, &c, &length) != 0)
             return 0;
         rc = each(ctx, &c);
         if (rc < 0)

@@ -9,6 +9,7 @@
 #include "tests/lib/fakedisk.h"
 #include "tests/lib/slow.h"
 #include "tests/lib/tap.h"
+#include "tests/lib/tmpdir.h"
 #include "wal/batch.h"
 
 #include <errno.h>
@@ -495,9 +496,66 @@ static void test_failing(void)
     ok(bad == 0, "writes and syncs that fail are made up for");
 }
 
+/* ---- files of many chunks ---- */
+
+/* How many ids chunk i has: few, as with a write every two seconds, and once as many as there may
+ * be, so that a read ends within chunks of every kind. */
+static uint32_t chunk_ids(uint64_t i)
+{
+    return i == 1500 ? DEDUPE_CHUNK_IDS_MAX : (uint32_t)(i * 31 % 97);
+}
+
+struct told {
+    uint64_t chunks;
+    bool wrong;
+};
+
+static int tell(void *ctx, const struct dedupe_chunk *c)
+{
+    struct told *t = ctx;
+    t->chunks++;
+    t->wrong = t->wrong || c->through != t->chunks || c->count != chunk_ids(t->chunks);
+    for (size_t i = 0; i < (size_t)c->count * DEDUPE_ID_BYTES; i++)
+        t->wrong = t->wrong || c->ids[i] != (uint8_t)(t->chunks * 7 + i);
+    return 0;
+}
+
+static void test_small_chunks(void)
+{
+    enum {
+        CHUNKS = 4000
+    };
+    static uint8_t ids[(size_t)DEDUPE_CHUNK_IDS_MAX * DEDUPE_ID_BYTES];
+    const struct io *io = io_posix(); /* fakedisk's files are smaller */
+    char *dir = tmpdir_make();
+    struct dedupe_bucket b;
+    struct dedupe_bucket_head head = {.seq = 5};
+    struct dedupe_bucket_found found;
+    struct told told = {0};
+    struct buf scratch;
+    struct err e = {0};
+    buf_init(&scratch, SIZE_MAX);
+    int rc = dedupe_bucket_create(&b, io, dir, &head, &e);
+    for (uint64_t i = 1; i <= CHUNKS && rc == 0; i++) {
+        struct dedupe_chunk c = {.count = chunk_ids(i), .through = i, .ids = ids};
+        for (size_t k = 0; k < (size_t)c.count * DEDUPE_ID_BYTES; k++)
+            ids[k] = (uint8_t)(i * 7 + k);
+        rc = dedupe_bucket_append(&b, &c, &e);
+    }
+    ok(rc == 0 && b.end > 3 * MIB, "a file of many chunks, longer than one read");
+    dedupe_bucket_close(&b);
+    rc = dedupe_bucket_read(io, dir, 5, &scratch, tell, &told, &found, &e);
+    ok(rc == 0 && found.whole && found.good_bytes == b.end && found.through == CHUNKS,
+       "read to its end");
+    ok(told.chunks == CHUNKS && !told.wrong, "each chunk once, with its ids");
+    buf_fini(&scratch);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    test_small_chunks();
     test_rebuild();
     test_time();
     test_number();
