@@ -97,7 +97,7 @@ enum ch_outcome ch_native_ping(struct ch_native *c, struct ch_error *e)
     ch_put_varint(&c->tx, CH_C_PING);
     int rc = ch_conn_send(c, buf_slice(&c->tx), NULL, e);
     if (rc == 0)
-        rc = ch_conn_next(c, &packet, e);
+        rc = ch_conn_next_soon(c, &packet, e);
     if (rc == 0 && packet.code != CH_S_PONG)
         rc = WH_ESYNTAX;
     return rc == 0 ? CH_OK : give_up(c, e, rc, "ping");

@@ -68,7 +68,8 @@ struct ch_server {
 enum ch_outcome ch_native_connect(struct ch_native *c, struct ch_server *server,
                                   struct ch_error *e);
 void ch_native_disconnect(struct ch_native *c);
-/* Ping on the open connection, or connect. */
+/* Ping on the open connection, or connect. Blocks: connect_timeout_ms, since a server that lives
+ * answers a Ping at once. */
 enum ch_outcome ch_native_ping(struct ch_native *c, struct ch_error *e);
 
 /* A column of the sample block that the server sent for an INSERT. Borrowed. */

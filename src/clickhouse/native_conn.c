@@ -258,6 +258,11 @@ int ch_conn_next(struct ch_native *c, struct ch_packet *out, struct ch_error *e)
     return next_until(c, c->options->io_timeout_ms, out, e);
 }
 
+int ch_conn_next_soon(struct ch_native *c, struct ch_packet *out, struct ch_error *e)
+{
+    return next_until(c, c->options->connect_timeout_ms, out, e);
+}
+
 /* What came while we send. Only an exception stops us; an answer that is early waits for its
  * reader. 0, WH_EREMOTE, or a failure. */
 static int look_for_exception(struct ch_native *c, struct ch_error *e)

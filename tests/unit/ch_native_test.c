@@ -3,6 +3,7 @@
  * and which outcome each way of breaking off has. */
 #include "clickhouse/native.h"
 #include "clickhouse/wire.h"
+#include "io/clock.h"
 
 #include "tests/lib/tap.h"
 
@@ -428,6 +429,23 @@ static void test_reconnect(void)
     ok(writes == 0 && peer.accepts == 1, "is not tried again at once");
 }
 
+/* A Pong takes a server no work: one that hangs is known long before a query would time out. */
+static void test_silent_ping(void)
+{
+    struct ch_error e;
+    uint64_t patience_ms = options.io_timeout_ms;
+    options.io_timeout_ms = 60000;
+    hello_step(26, 54488);
+    step(STEP_DRAIN, NULL);
+    struct ch_native *c = begin_script();
+    is_outcome(ch_native_ping(c, &e), CH_OK, &e, "a handshake is as good as a Pong");
+    uint64_t began_ns = io_monotonic_ns();
+    is_outcome(ch_native_ping(c, &e), CH_UNAVAILABLE, &e, "silence instead of a Pong");
+    ok(io_monotonic_ns() - began_ns < UINT64_C(30000000000), "is noticed within connect_timeout");
+    end_script(c);
+    options.io_timeout_ms = patience_ms;
+}
+
 static void test_cuts(void)
 {
     struct ch_error e;
@@ -580,6 +598,7 @@ int main(void)
     test_loopbacks();
     test_old_servers();
     test_reconnect();
+    test_silent_ping();
     test_cuts();
     test_exceptions();
     test_sample();
