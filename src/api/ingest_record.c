@@ -175,14 +175,14 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     }
     if (op->result.unknown_ignored > 0)
         metric_add(a->metrics.ingest_unknown_ignored, op->result.unknown_ignored);
-    if (op->result.unknown_held > 0)
-        metric_add(a->metrics.ingest_held, 1);
     rc = with_id ? ingest_dedupe_reserve(a, op) : 0;
     op->duplicate = rc == 1;
     if (rc != 0) {
         part->batch.text.len = text_off;
         return rc == 1 ? 0 : rc;
     }
+    if (op->result.unknown_held > 0)
+        metric_add(a->metrics.ingest_held, 1);
     op->records++;
     rc = op->ack != INGEST_ACK_NONE ? ingest_ack_record(op, part) : 0;
     if (rc == 0)

@@ -22,11 +22,8 @@ struct ops_task {
     int32_t code;
     struct buf report; /* a replay's outcomes: "{…},{…}" */
     uint32_t reported;
-    /* A dry run: what ClickHouse would say to the values of records that have the right shape. */
-    struct ch_verdict *verdict;
-    struct schema_catalog *catalog;
-    struct buf row;
-    uint64_t doubtful; /* of them, those that it would refuse */
+    struct ch_verdict *verdict; /* what ClickHouse would say to the values of a record */
+    struct buf row;             /* and the row that it would make of the one at hand */
     void (*answer)(struct api_loop *a, struct ops_task *t);
 };
 

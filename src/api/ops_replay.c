@@ -28,7 +28,6 @@ void ops_task_free(struct ops_task *t)
     rules_free(t->rules);
     json_reader_free(t->reader);
     ch_verdict_free(t->verdict);
-    schema_catalog_unref(t->catalog);
     buf_fini(&t->row);
     buf_fini(&t->who);
     buf_fini(&t->table);
@@ -207,31 +206,26 @@ static int apply_rules(void *ctx, const struct store_letter *l, struct buf *out,
     return 1;
 }
 
-/* On the replay thread: what would become of a record that enters, into t->row. False: ClickHouse
- * would refuse one of its values, *e says why. */
-static bool judge(struct ops_task *t, const struct replay_outcome *o, struct ch_value_error *e)
+/* On the replay thread: ClickHouse refused the record once, so its values are read as ClickHouse
+ * reads them before it is sent again, whatever ingest.validation says. The row goes into t->row. */
+static int judge(void *ctx, struct schema_catalog *catalog, const struct schema_table *table,
+                 struct slice record, char why[REPLAY_TEXT_CAP], int32_t *code)
 {
-    const struct schema_table *table =
-        t->catalog != NULL ? schema_catalog_find(t->catalog, o->letter->table) : NULL;
+    struct ops_task *t = ctx;
+    struct ch_value_error e;
     buf_reset(&t->row);
     buf_reset(&t->text);
-    buf_put_slice(&t->text, o->record);
-    if (table == NULL || buf_extend(&t->text, LIMIT_JSON_PADDING) == NULL)
-        return true;
-    struct slice record = {t->text.ptr, o->record.len};
-    return ch_verdict_show(t->verdict, t->catalog, table, record, &t->row, e) != WH_ESYNTAX;
-}
-
-static void report_error(struct ops_task *t, const char *column, const char *message, int32_t code)
-{
-    struct buf *out = &t->report;
-    buf_reset(&t->text);
-    if (column != NULL)
-        buf_printf(&t->text, "column \"%s\": ", column);
-    buf_put_str(&t->text, message);
-    buf_put_str(out, ",\"error\":");
-    buf_put_json_string(out, buf_slice(&t->text));
-    buf_printf(out, ",\"error_code\":%" PRId32 "}", code);
+    buf_put_slice(&t->text, record);
+    if (buf_extend(&t->text, LIMIT_JSON_PADDING) == NULL)
+        return -ENOMEM;
+    record.ptr = t->text.ptr;
+    int rc = ch_verdict_show(t->verdict, catalog, table, record, &t->row, &e);
+    if (rc != WH_ESYNTAX)
+        return rc;
+    (void)snprintf(why, REPLAY_TEXT_CAP, "column \"%.140s\": %.350s", e.column,
+                   e.text);
+    *code = e.code;
+    return 1;
 }
 
 /* On the replay thread: what is worth telling goes into the report, as far as that reaches. */
@@ -239,9 +233,6 @@ static void report(void *ctx, const struct replay_outcome *o)
 {
     struct ops_task *t = ctx;
     struct buf *out = &t->report;
-    struct ch_value_error e;
-    bool good = o->ok && (!t->task.enter.dry_run || judge(t, o, &e));
-    t->doubtful += o->ok && !good;
     if ((o->ok && !t->task.enter.dry_run) || t->reported == REPORT_ENTRIES_MAX ||
         out->len > REPORT_BYTES_MAX)
         return;
@@ -250,11 +241,9 @@ static void report(void *ctx, const struct replay_outcome *o)
     buf_printf(out, "%s{\"id\":\"%s\",\"table\":", t->reported++ > 0 ? "," : "", id);
     buf_put_json_string(out, o->letter->table);
     if (!o->ok) {
-        report_error(t, NULL, o->message, o->code);
-        return;
-    }
-    if (!good) {
-        report_error(t, e.column, e.text, e.code);
+        buf_put_str(out, ",\"error\":");
+        buf_put_json_string(out, slice_str(o->message));
+        buf_printf(out, ",\"error_code\":%" PRId32 "}", o->code);
         return;
     }
     if (o->record.len <= REPORT_RECORD_MAX) {
@@ -295,7 +284,7 @@ static void answer_replay(struct api_loop *a, struct ops_task *t)
         buf_put_str(out, "\"dry_run\":true,");
     buf_printf(out,
                "\"replayed\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"missing\":%" PRIu64 ",\"next\":",
-               k->entered - t->doubtful, k->refused + t->doubtful, k->missing);
+               k->entered, k->refused, k->missing);
     put_id(out, k->next);
     if (k->choice.before_ns != 0) {
         buf_put_str(out, ",\"before\":\"");
@@ -415,12 +404,10 @@ void ops_dlq_replay(struct api_loop *a, struct http_request *r)
         (t->table.len == 0 || !store_letter_id_parse(buf_slice(&t->text), &t->task.enter.after)))
         ops_ask_refuse(&q, "after must be an id, as \"next\" of the answer before gives it, and "
                            "come with its table");
-    if (t->task.enter.dry_run) {
-        t->catalog = a->catalog != NULL ? schema_catalog_ref(a->catalog) : NULL;
-        t->verdict = ch_verdict_new();
-        if (t->verdict == NULL)
-            ops_ask_refuse(&q, "out of memory");
-    }
+    t->task.enter.judge = judge;
+    t->verdict = ch_verdict_new();
+    if (t->verdict == NULL)
+        ops_ask_refuse(&q, "out of memory");
     if (ops_ask_end(&q))
         ops_task_send(a, t);
     else

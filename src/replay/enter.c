@@ -56,18 +56,13 @@ void replay_batch_letter(struct replay *r, enum store_shelf shelf, struct store_
     b->letters++;
 }
 
-int replay_batch_record(struct replay *r, const struct schema_catalog *catalog,
+/* The record as its table takes it, at the end of the batch's text; not yet one of its items. 0; 1:
+ * refused, as *result says; negative: an error. */
+static int check_record(struct replay *r, const struct schema_catalog *catalog,
                         const struct schema_table *t, struct slice text, bool ignore_unknown,
-                        uint64_t received_ns, size_t *text_off, struct record_result *result)
+                        uint64_t received_ns, struct record_result *result)
 {
-    struct buf *out = &r->batch.wal.text;
     struct json_doc doc;
-    *text_off = out->len;
-    memset(result, 0, offsetof(struct record_result, message) + 1);
-    if (t == NULL) {
-        buf_put_slice(out, text);
-        return buf_ok(out) ? wal_batch_add(&r->batch.wal, received_ns, *text_off) : -ENOMEM;
-    }
     struct record_options options = {.ignore_unknown = ignore_unknown,
                                      .stamp_received = r->options.stamp_received};
     int rc = json_reader_begin(r->reader, text.ptr, text.len, JSON_ONE);
@@ -80,10 +75,25 @@ int replay_batch_record(struct replay *r, const struct schema_catalog *catalog,
     }
     if (rc == 0)
         rc = record_check(r->checker, t, schema_catalog_timezone(catalog), &options, &doc,
-                          received_ns, out, result);
+                          received_ns, &r->batch.wal.text, result);
+    return rc > 0 ? 1 : rc;
+}
+
+int replay_batch_record(struct replay *r, const struct schema_catalog *catalog,
+                        const struct schema_table *t, struct slice text, bool ignore_unknown,
+                        uint64_t received_ns, size_t *text_off, struct record_result *result)
+{
+    struct buf *out = &r->batch.wal.text;
+    int rc = 0;
+    *text_off = out->len;
+    memset(result, 0, offsetof(struct record_result, message) + 1);
+    if (t == NULL)
+        buf_put_slice(out, text);
+    else
+        rc = check_record(r, catalog, t, text, ignore_unknown, received_ns, result);
     if (rc != 0)
-        return rc > 0 ? 1 : rc;
-    return wal_batch_add(&r->batch.wal, received_ns, *text_off);
+        return rc;
+    return buf_ok(out) ? wal_batch_add(&r->batch.wal, received_ns, *text_off) : -ENOMEM;
 }
 
 int replay_batch_commit(struct replay *r, struct slice table, struct slice who, uint8_t flags,
@@ -318,15 +328,14 @@ struct page_sums {
 };
 
 /* One letter: rule, check, into the batch. 0, or an error that ends the task. */
-static int enter_letter(struct replay *r, struct replay_task *task,
-                        const struct schema_catalog *catalog, const struct schema_table *t,
+static int enter_letter(struct replay *r, struct replay_task *task, struct schema_catalog *catalog,
+                        const struct schema_table *t,
                         const struct store_letter *l, struct page_sums *sums)
 {
     static const char padding[LIMIT_JSON_PADDING];
     static const struct slice none;
     struct record_result result;
     struct slice record = l->record;
-    size_t off;
     char why[REPLAY_TEXT_CAP] = "";
     if ((task->choice.before_ns != 0 && l->failed_at_ns >= task->choice.before_ns) ||
         (task->enter.match != NULL && !task->enter.match(task->enter.ctx, l)))
@@ -356,8 +365,10 @@ static int enter_letter(struct replay *r, struct replay_task *task,
             return -ENOMEM;
         record.ptr = r->changed.ptr;
     }
-    rc = replay_batch_record(r, catalog, t, record, task->enter.ignore_unknown, l->received_ns,
-                             &off, &result);
+    struct buf *text = &r->batch.wal.text;
+    size_t off = text->len;
+    memset(&result, 0, offsetof(struct record_result, message) + 1);
+    rc = check_record(r, catalog, t, record, task->enter.ignore_unknown, l->received_ns, &result);
     if (rc < 0)
         return rc;
     if (rc > 0) {
@@ -365,9 +376,23 @@ static int enter_letter(struct replay *r, struct replay_task *task,
         say(task, l, false, result.unknown_column ? CODE_UNKNOWN_FIELD : 0, result.message, none);
         return 0;
     }
+    record = (struct slice){text->ptr + off, text->len - off};
+    rc = task->enter.judge != NULL
+             ? task->enter.judge(task->enter.ctx, catalog, t, record, why, &result.code)
+             : 0;
+    if (rc != 0) {
+        text->len = off;
+        if (rc < 0)
+            return rc;
+        sums->refused++;
+        say(task, l, false, result.code, why, none);
+        return 0;
+    }
+    rc = wal_batch_add(&r->batch.wal, l->received_ns, off);
+    if (rc != 0)
+        return rc;
     replay_batch_letter(r, task->choice.shelf, l->id);
     sums->entered++;
-    const struct buf *text = &r->batch.wal.text;
     say(task, l, true, 0, NULL,
         (struct slice){text->ptr + off, text->len - off - 1}); /* without the LF */
     return 0;

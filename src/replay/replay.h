@@ -87,6 +87,13 @@ struct replay_outcome {
 typedef int replay_transform_fn(void *ctx, const struct store_letter *letter, struct buf *out,
                                 char why[REPLAY_TEXT_CAP]);
 
+/* Would ClickHouse take the record, which has the right shape for table t of the catalog? Canonical,
+ * without padding behind it. Called on the replay thread, must not block. 0; 1: refused for the
+ * reason put into why, with ClickHouse's number (the letter stays); negative: an error that ends
+ * the task. */
+typedef int replay_judge_fn(void *ctx, struct schema_catalog *catalog, const struct schema_table *t,
+                            struct slice record, char why[REPLAY_TEXT_CAP], int32_t *code);
+
 enum replay_task_kind {
     REPLAY_ENTER,     /* letters into the log again */
     REPLAY_EDIT,      /* another record in place of a letter's */
@@ -124,6 +131,7 @@ struct replay_task {
          * back. match: only these. outcome: every letter looked at, in the order of the shelf. */
         bool (*match)(void *ctx, const struct store_letter *letter);
         replay_transform_fn *transform;
+        replay_judge_fn *judge;
         void (*outcome)(void *ctx, const struct replay_outcome *o);
         void *ctx;
         bool ignore_unknown; /* drop keys that are no columns, instead of refusing the record */
