@@ -166,8 +166,10 @@ static int usage_error(const struct ctl_command *c)
 
 static int run_command(struct ctl_run *r, const struct ctl_command *c, int argc, char **argv)
 {
+    static char name[] = "wavehousectl"; /* in what getopt_long says */
     struct err e;
     int letter, status;
+    argv[0] = name;
     optind = 1;
     while ((letter = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (letter == '?')
@@ -331,6 +333,14 @@ int ctl_ask(struct ctl_run *r, const char *method, const char *target, const str
         (void)fputs("the server refuses", stderr);
     (void)fprintf(stderr, " (HTTP %d)\n", r->answer.status);
     return r->answer.status < 500 ? CTL_REFUSED : CTL_SYSTEM;
+}
+
+void ctl_refresh_schema(struct ctl_run *r)
+{
+    struct err e;
+    int rc = client_call(&r->client, "POST", "/v1/ops/schema/refresh", (struct slice){NULL, 0},
+                         &r->answer, &e);
+    (void)rc; /* a daemon that is not there is told of by the request that follows */
 }
 
 /* --- JSON and output ------------------------------------------------------------------------- */

@@ -249,6 +249,7 @@ static int edit_in_file(struct ctl_run *r, const struct json_node *data, char pa
 /* Say what would become of the letter now. */
 static int print_verdict(struct ctl_run *r, const char *id)
 {
+    ctl_refresh_schema(r);
     buf_reset(&r->body);
     buf_put_str(&r->body, "{\"dry_run\":true,\"ids\":[");
     buf_put_json_string(&r->body, slice_str(id));
@@ -257,7 +258,8 @@ static int print_verdict(struct ctl_run *r, const char *id)
     if (status != CTL_OK)
         return status;
     if (ctl_get_count(r, r->doc.nodes, "replayed") == 1) {
-        (void)printf("changed; it fits its table now: wavehousectl dlq replay %s\n", id);
+        (void)printf("changed; it fits its table now: wavehousectl dlq replay %s%s\n",
+                     r->o.held ? "--held " : "", id);
         return CTL_OK;
     }
     const struct json_node *list = ctl_get(r, r->doc.nodes, "records");
@@ -455,6 +457,7 @@ static int dlq_replay(struct ctl_run *r)
         return status;
     if (!parse_limit(r->o.limit, UINT64_MAX, &t.left) || !parse_limit(r->o.error_code, 0, &code))
         return ctl_fail(CTL_USAGE, "--limit and --error-code want a number");
+    ctl_refresh_schema(r); /* the table was perhaps mended a moment ago */
     buf_init(&t.before, 256);
     if (r->o.before != NULL)
         buf_put_str(&t.before, r->o.before);
@@ -574,8 +577,8 @@ static const struct ctl_command commands[] = {
      "--held: the letter is a held row.\n",
      1, 1, dlq_edit},
     {"replay", "tHbeanRrxdscNu",
-     "dlq replay ID…|--table T|--before TIME|--all [--error-code N] [--limit N] [RULES] "
-     "[--dry-run]",
+     "dlq replay ID…|--table T|--before TIME|--all [--held] [--error-code N] [--limit N] [RULES] "
+     "[--ignore-unknown] [--dry-run]",
      "Send dead letters to their tables again, each exactly once. What is refused stays.\n"
      "--dry-run shows what would become of each, and changes nothing.\n"
      "Rules change the records on their way, in the order given:\n"

@@ -53,6 +53,10 @@ int main(int argc, char **argv)
         (void)printf("wavehousectl %s\n", PACKAGE_VERSION);
         return finish(CTL_OK);
     }
+    if (strcmp(argv[1], "wal") == 0 && argc > 2 && strcmp(argv[2], "--help") == 0) {
+        usage(stdout);
+        return finish(CTL_OK);
+    }
     if (strcmp(argv[1], "wal") == 0) {
         int status = ctl_wal(argc - 1, argv + 1);
 

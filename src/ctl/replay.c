@@ -157,6 +157,7 @@ static int replay_start(struct ctl_run *r)
     if ((o->into == NULL || strcmp(o->into, o->table) == 0) &&
         !ctl_confirm(r, "Rows of the range that are in the table already will be there twice."))
         return CTL_USAGE;
+    ctl_refresh_schema(r); /* the table was perhaps made for this */
     buf_put_str(out, "{\"table\":");
     buf_put_json_string(out, slice_str(o->table));
     if (o->into != NULL) {
@@ -183,7 +184,7 @@ static const struct ctl_command commands[] = {
     {"list", "", "replay list [--json]", "Jobs under way, and the latest that are over.\n", 0, 0,
      replay_list},
     {"show", "f", "replay show JOB [--follow] [--json]",
-     "One job. --follow: until it is over, whatever restarts in between.\n", 1, 1, replay_show},
+     "One job. --follow: show it until it is over.\n", 1, 1, replay_show},
     {"cancel", "", "replay cancel JOB",
      "End a job. What it has sent stays; another job can go on from its position.\n", 1, 1,
      replay_cancel},
