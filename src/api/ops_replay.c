@@ -222,8 +222,7 @@ static int judge(void *ctx, struct schema_catalog *catalog, const struct schema_
     int rc = ch_verdict_show(t->verdict, catalog, table, record, &t->row, &e);
     if (rc != WH_ESYNTAX)
         return rc;
-    (void)snprintf(why, REPLAY_TEXT_CAP, "column \"%.140s\": %.350s", e.column,
-                   e.text);
+    (void)snprintf(why, REPLAY_TEXT_CAP, "column \"%.140s\": %.350s", e.column, e.text);
     *code = e.code;
     return 1;
 }

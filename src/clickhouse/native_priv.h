@@ -50,7 +50,6 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started,
  * stream), -errno or a decoder's code. Slices in *out are valid until the next call. */
 int ch_conn_next(struct ch_native *c, struct ch_packet *out, struct ch_error *e) WH_MUST_CHECK;
 /* The same for an answer that takes a server no work: at most connect_timeout_ms. */
-int ch_conn_next_soon(struct ch_native *c, struct ch_packet *out,
-                      struct ch_error *e) WH_MUST_CHECK;
+int ch_conn_next_soon(struct ch_native *c, struct ch_packet *out, struct ch_error *e) WH_MUST_CHECK;
 
 #endif

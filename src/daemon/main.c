@@ -12,7 +12,7 @@
 static const char usage_text[] =
     "usage: wavehoused [--config FILE] [option…]\n"
     "\n"
-    "Takes JSON records over HTTP, keeps them in its own log, and carries them into ClickHouse.\n"
+    "Takes records over HTTP, keeps them in its own log, and carries them into ClickHouse.\n"
     "\n"
     "  --config FILE      settings (default: built-in defaults, WH_… variables and --set only)\n"
     "  --set KEY=VALUE    one setting, e.g. --set server.port=9000; may be repeated\n"

@@ -329,8 +329,8 @@ struct page_sums {
 
 /* One letter: rule, check, into the batch. 0, or an error that ends the task. */
 static int enter_letter(struct replay *r, struct replay_task *task, struct schema_catalog *catalog,
-                        const struct schema_table *t,
-                        const struct store_letter *l, struct page_sums *sums)
+                        const struct schema_table *t, const struct store_letter *l,
+                        struct page_sums *sums)
 {
     static const char padding[LIMIT_JSON_PADDING];
     static const struct slice none;

@@ -87,10 +87,10 @@ struct replay_outcome {
 typedef int replay_transform_fn(void *ctx, const struct store_letter *letter, struct buf *out,
                                 char why[REPLAY_TEXT_CAP]);
 
-/* Would ClickHouse take the record, which has the right shape for table t of the catalog? Canonical,
- * without padding behind it. Called on the replay thread, must not block. 0; 1: refused for the
- * reason put into why, with ClickHouse's number (the letter stays); negative: an error that ends
- * the task. */
+/* Would ClickHouse take the record, which has the right shape for table t of the catalog?
+ * Canonical, without padding behind it. Called on the replay thread, must not block. 0; 1: refused
+ * for the reason put into why, with ClickHouse's number (the letter stays); negative: an error that
+ * ends the task. */
 typedef int replay_judge_fn(void *ctx, struct schema_catalog *catalog, const struct schema_table *t,
                             struct slice record, char why[REPLAY_TEXT_CAP], int32_t *code);
 
