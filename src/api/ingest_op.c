@@ -107,6 +107,7 @@ struct ingest_part *ingest_part_open(struct ingest_op *op, bool held)
         op->spare_parts = part->next;
         wal_batch_reset(&part->batch);
         buf_reset(&part->ack_numbers);
+        buf_reset(&part->watch.dead);
         part->watch.dead_count = 0;
         part->watched = false;
     } else {

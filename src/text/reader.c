@@ -43,6 +43,11 @@ void text_reader_free(struct text_reader *r)
 /* Foreign bytes may have been cut within a character, or be no text at all. */
 static void make_printable(char *text)
 {
+    const char *q = text;
+    while ((*q >= 0x20 && *q < 0x7f) || *q == '\n')
+        q++;
+    if (*q == '\0') /* as always, but for what somebody sends: bad rows come by the million */
+        return;
     char out[sizeof(((struct text_error *)0)->text)];
     const unsigned char *p = (const unsigned char *)text;
     size_t n = 0, left = strlen(text);
