@@ -27,7 +27,7 @@ enum {
     WAL_BATCH_HELD = 2,   /* the records wait for columns that their table does not have yet: not
                              for ClickHouse, the planner parks them */
     WAL_BATCH_QUIET = 4,  /* records that were in the log before: not for subscribers again */
-    WAL_BATCH_ORIGIN = 8, /* says where the records come from; its bytes are src/flush/entry.h's */
+    WAL_BATCH_ORIGIN = 8, /* says where the records come from; its bytes are src/flush/origin.h's */
 };
 
 struct wal_batch_record {

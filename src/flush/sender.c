@@ -370,17 +370,6 @@ static enum ch_outcome insert_native(struct flush_sender *s, const struct flush_
     return ch_native_insert(s->native, &insert, ce);
 }
 
-static void put_quoted(struct buf *out, struct slice name)
-{
-    buf_put_u8(out, '`');
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.ptr[i] == '`' || name.ptr[i] == '\\')
-            buf_put_u8(out, '\\');
-        buf_put_u8(out, (uint8_t)name.ptr[i]);
-    }
-    buf_put_u8(out, '`');
-}
-
 static void put_url(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -409,12 +398,12 @@ static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bo
     buf_init(&settings, SIZE_MAX);
     buf_init(&answer, 64 * KIB);
     buf_put_str(&sql, "INSERT INTO ");
-    put_quoted(&sql, t->name);
+    schema_put_quoted(&sql, t->name, '`');
     const char *comma = " (";
     for (uint32_t i = 0; i < t->column_count; i++)
         if (t->columns[i].insertable) {
             buf_put_str(&sql, comma);
-            put_quoted(&sql, t->columns[i].name);
+            schema_put_quoted(&sql, t->columns[i].name, '`');
             comma = ", ";
         }
     buf_put_str(&sql, ") FORMAT JSONEachRow");

@@ -196,17 +196,6 @@ static void put_type(struct buf *out, uint32_t kinds)
     }
 }
 
-static void put_quoted(struct buf *out, struct slice name)
-{
-    buf_put_u8(out, '`');
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.ptr[i] == '`' || name.ptr[i] == '\\')
-            buf_put_u8(out, '\\');
-        buf_put_u8(out, (uint8_t)name.ptr[i]);
-    }
-    buf_put_u8(out, '`');
-}
-
 static void put_time(struct buf *out, const char *key, uint64_t ns)
 {
     buf_printf(out, ",\"%s\":\"", key);
@@ -253,7 +242,7 @@ static void put_columns(struct buf *out, const struct replay_held *h)
     struct buf alter;
     buf_init(&alter, SIZE_MAX);
     buf_put_str(&alter, "ALTER TABLE ");
-    put_quoted(&alter, (struct slice){h->table, h->table_len});
+    schema_put_quoted(&alter, (struct slice){h->table, h->table_len}, '`');
     buf_put_str(out, ",\"columns\":[");
     for (uint32_t i = 0; i < h->column_count; i++) {
         const struct replay_drift_column *c = &h->columns[i];
@@ -262,7 +251,7 @@ static void put_columns(struct buf *out, const struct replay_held *h)
         buf_put_str(out, comma);
         put_column(out, c);
         buf_printf(&alter, "%s ADD COLUMN IF NOT EXISTS ", comma);
-        put_quoted(&alter, (struct slice){c->name, c->name_len});
+        schema_put_quoted(&alter, (struct slice){c->name, c->name_len}, '`');
         buf_put_u8(&alter, ' ');
         put_type(&alter, c->kinds);
         comma = ",";

@@ -90,5 +90,7 @@ struct schema_catalog *schema_catalog_load(struct slice text, struct err *e);
 /* http-api §12: one table, or all (a JSON array), as the ops route prints them. */
 void schema_table_json(const struct schema_table *t, struct buf *out);
 void schema_catalog_json(const struct schema_catalog *c, struct buf *out);
+/* A name in backticks, or a text in apostrophes, as ClickHouse reads it in a statement. */
+void schema_put_quoted(struct buf *out, struct slice name, char quote);
 
 #endif

@@ -223,3 +223,14 @@ free:
     free(l.scratch);
     return c;
 }
+
+void schema_put_quoted(struct buf *out, struct slice name, char quote)
+{
+    buf_put_u8(out, (uint8_t)quote);
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.ptr[i] == quote || name.ptr[i] == '\\')
+            buf_put_u8(out, '\\');
+        buf_put_u8(out, (uint8_t)name.ptr[i]);
+    }
+    buf_put_u8(out, (uint8_t)quote);
+}

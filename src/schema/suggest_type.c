@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From what was seen to types, and to the statement. */
+#include "schema/schema.h"
 #include "schema/suggest_priv.h"
 
 #include <errno.h>
@@ -69,18 +70,6 @@ static int shown_len(struct slice name)
 static void column_note(struct naming *n, const char *what)
 {
     note(n->s, "%.*s: %s", shown_len(n->column), n->column.ptr, what);
-}
-
-/* `name` as ClickHouse quotes it. */
-static void put_quoted(struct buf *out, struct slice name, char quote)
-{
-    buf_put_u8(out, (uint8_t)quote);
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.ptr[i] == quote || name.ptr[i] == '\\')
-            buf_put_u8(out, '\\');
-        buf_put_u8(out, (uint8_t)name.ptr[i]);
-    }
-    buf_put_u8(out, (uint8_t)quote);
 }
 
 /* ---- scalars */
@@ -217,7 +206,7 @@ static void put_tuple_type(struct naming *n, const struct shape *sh, struct buf 
         if (!first)
             buf_put_str(out, ", ");
         first = false;
-        put_quoted(out, m->name, '`');
+        schema_put_quoted(out, m->name, '`');
         buf_put_u8(out, ' ');
         struct shape inner = *m->shape;
         inner.nulls += m->seen < sh->objects;
@@ -383,7 +372,7 @@ static void put_default(struct naming *n, const struct suggested *c, struct slic
     }
     if (n->version >= HAS_MAP) {
         buf_put_str(out, "defaultValueOfTypeName(");
-        put_quoted(out, type, '\'');
+        schema_put_quoted(out, type, '\'');
         buf_put_u8(out, ')');
         return;
     }
@@ -529,7 +518,7 @@ static void put_order(struct suggest *s, struct buf *out)
     buf_put_str(out, " ORDER BY (");
     for (uint32_t i = 0; i < n; i++) {
         buf_put_str(out, i > 0 ? ", " : "");
-        put_quoted(out, s->columns[keys[i]].name, '`');
+        schema_put_quoted(out, s->columns[keys[i]].name, '`');
     }
     buf_put_u8(out, ')');
     note(s, "ORDER BY is a guess: columns with few different values, then a time; put first what "
@@ -542,7 +531,7 @@ static void put_statement(struct naming *n)
     struct buf *out = &s->sql;
     bool first = true;
     buf_put_str(out, "CREATE TABLE ");
-    put_quoted(out, s->options->table, '`');
+    schema_put_quoted(out, s->options->table, '`');
     buf_put_str(out, " (");
     for (uint32_t i = 0; i < s->column_count; i++) {
         const struct suggested *c = &s->columns[i];
@@ -550,7 +539,7 @@ static void put_statement(struct naming *n)
             continue;
         buf_put_str(out, first ? "" : ", ");
         first = false;
-        put_quoted(out, c->name, '`');
+        schema_put_quoted(out, c->name, '`');
         buf_put_u8(out, ' ');
         buf_put_slice(out, c->type);
         if (c->default_expr.len > 0) {
