@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct slice {
@@ -21,6 +22,18 @@ struct slice {
 static inline struct slice slice_str(const char *s)
 {
     return (struct slice){s, strlen(s)};
+}
+
+/* A NUL-terminated copy to free; NULL without memory. (strndup may look beyond len.) */
+static inline char *slice_dup(struct slice s)
+{
+    char *copy = (char *)malloc(s.len + 1); /* the cast: json.cc is C++ */
+    if (copy == NULL)
+        return NULL;
+    if (s.len > 0)
+        memcpy(copy, s.ptr, s.len);
+    copy[s.len] = '\0';
+    return copy;
 }
 
 static inline bool slice_eq(struct slice a, struct slice b)

@@ -257,7 +257,7 @@ static void add_table(void *ctx, struct slice table, uint64_t records, uint64_t 
     if (tables == NULL)
         return;
     a->tables = tables;
-    char *name = strndup(table.ptr, table.len);
+    char *name = slice_dup(table);
     if (name != NULL)
         a->tables[a->table_count++] = name;
 }

@@ -35,7 +35,7 @@ static void held_add(void *ctx, struct slice table, uint64_t records, uint64_t b
     if (held_find(r, table) != NULL)
         return;
     struct replay_held *h = calloc(1, sizeof(*h));
-    char *name = strndup(table.ptr, table.len);
+    char *name = slice_dup(table);
     if (h == NULL || name == NULL) { /* comes again with the next look */
         free(h);
         free(name);

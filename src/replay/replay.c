@@ -126,7 +126,7 @@ void replay_entered(struct replay *r, struct slice table, uint64_t index, uint32
         r->ahead_cap = cap;
     }
     if (a == NULL) {
-        char *name = strndup(table.ptr, table.len);
+        char *name = slice_dup(table);
         if (name == NULL)
             return;
         a = &r->ahead[r->ahead_count++];
