@@ -20,6 +20,7 @@
 #include "io/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define IN_FLIGHT_BYTES_MAX (256 * MIB) /* per loop */
 #define QUIET_MAX           256         /* proposals gathered before the log thread is woken */
@@ -171,6 +172,15 @@ static bool too_many(const struct ingest_op *op)
            (double)o->failed > t->errors_ratio * (double)o->total;
 }
 
+static enum collected refuse_count(struct api_loop *a, struct ingest_op *op)
+{
+    char text[96];
+    (void)snprintf(text, sizeof(text), "more than %d records in one request: send them in several",
+                   LIMIT_REQUEST_RECORDS);
+    ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 413, slice_str(text), 0);
+    return ANSWERED;
+}
+
 /* Every record. */
 static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
                                    const struct ingest_ask *ask, struct ingest_source *source)
@@ -180,6 +190,8 @@ static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
         int rc = source->next(source, &doc);
         if (rc == WH_EEND)
             break;
+        if (op->outcomes.total == LIMIT_REQUEST_RECORDS)
+            return refuse_count(a, op);
         if ((rc == WH_ESYNTAX || rc == WH_ELIMIT) && source->resumes) {
             if (!op->dry_run)
                 metric_add(a->metrics.rejected_json, 1);

@@ -108,6 +108,10 @@ def big_bodies():
             f"a gzip bomb ({len(bomb)} bytes become 64 MiB)")
     refused(daemon.ingest("ev", zlib.compress(b" " * (64 * MIB), 9), Content_Encoding="deflate"), 413, text, "a deflate bomb")
     refused(daemon.ingest("ev", net.zstd_zeros(64 * MIB), Content_Encoding="zstd"), 413, text, "a zstd bomb")
+
+    text = "more than 1000000 records in one request: send them in several"
+    refused(daemon.ingest("ev", b"{}\n" * 1000001, kind=NDJSON), 413, text, "a million and one lines")
+    refused(daemon.ingest("ev", b"[" + b"1," * 1000001 + b"1]"), 413, text, "as many elements")
     a = daemon.ingest("nosuch", b"x" * 100)
     same(a.status, 404, "the connection after it is served")
     body = json.dumps([{"id": 2, "name": "x" * 1000}] * 16000).encode()
