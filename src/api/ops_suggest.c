@@ -69,8 +69,9 @@ static int find_format(struct sample *p, const struct http_request *r)
     if (!csv && !is_media(r, "text/tab-separated-values"))
         return find_json_format(p);
     p->ask.format = INGEST_TEXT;
-    p->ask.text =
-        (struct text_options){.format = csv ? TEXT_CSV : TEXT_TSV, .header = TEXT_HEADER_NAMES};
+    p->ask.text = (struct text_options){.format = csv ? TEXT_CSV : TEXT_TSV,
+                                        .header = TEXT_HEADER_NAMES,
+                                        .any_value = true};
     int rc = suggest_text_table(p->ask.body, p->ask.text.format, &p->text);
     p->ask.table = rc == 0 ? suggest_text_find(p->text) : NULL;
     return rc;

@@ -40,6 +40,7 @@ struct text_options {
     enum text_header header;
     bool any_case;     /* names in the header match whatever their case (http-api §7.9) */
     bool skip_unknown; /* names in the header that are no column: their fields are read past */
+    bool any_value;    /* escapes are resolved whatever the column's type: it is yet to be found */
     char delimiter;    /* TEXT_CSV; 0: a comma */
     /* Ordinals of the columns that fields go to, in field order; NULL: every column of the table
      * that takes values and is not EPHEMERAL. A header may name any of the former (of the latter,

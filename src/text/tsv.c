@@ -37,7 +37,7 @@ static int put_value(struct text_reader *r, const struct schema_column *col, boo
         buf_put_str(&r->out, "null");
         return 0;
     }
-    if (escaped && !has_escapes(col->peeled->kind))
+    if (escaped && !r->o.any_value && !has_escapes(col->peeled->kind))
         return text_refuse(r, 27,
                            "Cannot parse input: escapes have no place in a value of type %.*s",
                            SLICE_ARG(col->type->text));
