@@ -738,7 +738,8 @@ static void test_kill(void)
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
     check_rows(n.store, "kill -9");
-    ok(check_told() > 100, "and they spoke of many rows");
+    /* How many is chance: a slow build is killed before most words. test_watch counts them. */
+    (void)printf("# watches spoke of %u rows before a kill\n", check_told());
     (void)stop(&n);
     tmpdir_remove(dir);
 }
