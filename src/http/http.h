@@ -115,6 +115,48 @@ void http_reply_json_const(struct http_request *r, struct slice body);
 /* The same with further header lines, each ended by CRLF. */
 void http_reply_json_extra(struct http_request *r, struct slice extra, struct slice body);
 
+/* ---- an answer in pieces: streams, large results ----------------------------------------------
+ *
+ * After http_stream_begin the request object is gone and the stream stands for it, until its
+ * on_closed has been called or http_stream_end was. Bytes are queued and written as the client
+ * reads; a writer looks at http_stream_queued and waits for on_room rather than queue without
+ * bound. HTTP/1.1 clients get chunks, 1.0 clients a body that ends with the connection. No further
+ * request of the connection is parsed while its stream is open. */
+struct http_stream;
+
+struct http_stream_events {
+    void *ctx;
+    /* What is queued has fallen to room_bytes or less since more was. May write. */
+    void (*on_room)(void *ctx);
+    /* The client is gone, or the server drains: the stream is gone after this returns. Not called
+     * for http_stream_end. */
+    void (*on_closed)(void *ctx);
+    size_t room_bytes;
+};
+
+/* Bytes that several streams send: counted, immutable, freed with the last of them. On one loop's
+ * thread only. */
+struct http_block;
+struct http_block *http_block_new(struct slice bytes); /* NULL: no memory */
+struct http_block *http_block_ref(struct http_block *b);
+void http_block_unref(struct http_block *b);
+struct slice http_block_bytes(const struct http_block *b);
+
+/* Begin with the head; body, if any, is its first piece. 0; -ENOMEM and the request was answered
+ * 500. on_closed may be called from within. */
+int http_stream_begin(struct http_request *r, const struct http_reply *head,
+                      const struct http_stream_events *events,
+                      struct http_stream **out) WH_MUST_CHECK;
+/* Queue bytes, by copy or by reference. 0; -ENOMEM, WH_EFULL over HTTP_STREAM_BYTES_MAX: the stream
+ * is then broken off as by http_stream_end(s, false). Nothing is written before the loop's turn
+ * ends, so many small ones leave in one system call. */
+int http_stream_write(struct http_stream *s, struct slice bytes) WH_MUST_CHECK;
+int http_stream_write_block(struct http_stream *s, struct http_block *b) WH_MUST_CHECK;
+size_t http_stream_queued(const struct http_stream *s); /* bytes not yet with the kernel */
+/* whole: the body ends here, and the connection goes on; else it is cut, so that the client sees
+ * that something is missing. The stream is gone. */
+void http_stream_end(struct http_stream *s, bool whole);
+
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
 struct slice http_field_get(const struct http_request *r, const char *lower_name);
