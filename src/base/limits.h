@@ -86,6 +86,14 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
+/* Queries (http-api §1, §8). An answer that is held, as ClickHouse sends it and as it is rendered. */
+#define LIMIT_QUERY_RESULT_BYTES (64 * MIB)
+/* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
+ * minutes, which is longer than anybody does. */
+#define LIMIT_QUERIES_WAITING 1000
+/* One statement of /v1/ops/query (http-api §1). */
+#define LIMIT_SQL_BODY_BYTES (16 * MIB)
+
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */
 #define LIMIT_FLUSH_WATCHES 12000

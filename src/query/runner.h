@@ -62,7 +62,7 @@ enum query_rendering {
 };
 
 /* Immutable, counted; any thread. */
-struct query_result {
+struct query_answer {
     enum query_class class; /* QUERY_FINE: body is the answer; else its text is for the client */
     struct slice body;
     int32_t exception_code; /* ClickHouse's number; 0: none */
@@ -70,8 +70,8 @@ struct query_result {
     uint64_t etag;          /* over the body */
     uint64_t took_ns;       /* ClickHouse's share */
 };
-void query_result_ref(struct query_result *r);
-void query_result_unref(struct query_result *r); /* NULL is fine */
+void query_answer_ref(struct query_answer *r);
+void query_answer_unref(struct query_answer *r); /* NULL is fine */
 
 struct query_terms {
     enum query_rendering rendering;
@@ -85,23 +85,23 @@ struct query_terms {
 struct query_ask {
     struct queue_link link; /* in done */
     struct queue *done;     /* set before */
-    struct query_result *result; /* when it is back: one reference, the asker's */
+    struct query_answer *answer; /* when it is back: one reference, the asker's */
     /* the runner's: */
     struct query_entry *entry;
     struct query_ask *next, *prev;
 };
 
-enum query_outcome {
-    QUERY_HIT,     /* *hit is the answer, one reference */
-    QUERY_WAIT,    /* the ask comes back through its queue */
-    QUERY_BUSY,    /* too many wait: 503, Retry-After 1 */
-    QUERY_NO_MEMORY
+enum query_run_outcome {
+    QUERY_RUN_HIT,  /* *hit is the answer, one reference */
+    QUERY_RUN_WAIT, /* the ask comes back through its queue */
+    QUERY_RUN_BUSY, /* too many wait: 503, Retry-After 1 */
+    QUERY_RUN_NO_MEMORY
 };
 /* s and terms are copied as far as needed. Any thread, never blocks; a hit takes a shard's lock for
  * one look-up. */
-enum query_outcome query_run(struct query_runner *q, const struct query_statement *s,
+enum query_run_outcome query_run(struct query_runner *q, const struct query_statement *s,
                              const struct query_terms *terms, struct query_ask *ask,
-                             struct query_result **hit);
+                             struct query_answer **hit);
 /* Nobody waits for it any more. True: the ask is the caller's at once, and the execution ends when
  * this was its last asker; false: it is on its way back. */
 bool query_cancel(struct query_runner *q, struct query_ask *ask);
@@ -121,7 +121,7 @@ enum query_piece_kind {
     QUERY_PIECE_HEAD,  /* the first; bytes: content type of QUERY_FORM_RAW */
     QUERY_PIECE_BYTES,
     QUERY_PIECE_END,   /* the last: all was sent */
-    QUERY_PIECE_FAILED /* the last: result says why. Without a HEAD before: answer it; after one:
+    QUERY_PIECE_FAILED /* the last: answer says why. Without a HEAD before: answer it; after one:
                           cut the answer */
 };
 /* Comes through the stream's queue, in order; freed by query_piece_free. */
@@ -129,7 +129,7 @@ struct query_piece {
     struct queue_link link;
     enum query_piece_kind kind;
     void *user; /* of the stream */
-    struct query_result *result; /* of FAILED; the piece's */
+    struct query_answer *answer; /* of FAILED; the piece's */
     size_t len;
     char bytes[];
 };
@@ -137,7 +137,7 @@ struct query_piece {
 /* Nothing more than QUERY_STREAM_WINDOW bytes is on its way at a time; query_stream_took says that
  * n of them are dealt with. */
 #define QUERY_STREAM_WINDOW (512 * 1024)
-enum query_outcome query_stream_start(struct query_runner *q, const struct query_statement *s,
+enum query_run_outcome query_stream_start(struct query_runner *q, const struct query_statement *s,
                                       const struct query_terms *terms, enum query_form form,
                                       struct queue *done, void *user, struct query_stream **out);
 void query_stream_took(struct query_runner *q, struct query_stream *st, size_t n);
