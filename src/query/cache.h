@@ -17,11 +17,17 @@
 
 struct query_cache;
 
+/* What the executor's queue carries: first member of an entry and of a stream. */
+struct query_job {
+    struct queue_link link;
+    bool is_stream;
+};
+
 /* One execution and, when it is kept, its answer. Counted. */
 struct query_entry {
+    struct query_job job; /* first */
     _Atomic uint32_t refs;
     _Atomic bool cancelled; /* its last asker has gone */
-    struct queue_link link; /* for the executor */
     struct query_statement statement;
     struct query_terms terms;
     char *server_zone;
@@ -33,7 +39,6 @@ struct query_entry {
     uint64_t expires_ns;
     size_t cost;
     bool linked; /* the shard finds it, and holds a reference */
-    bool done;   /* its execution has ended */
 };
 
 struct query_cache *query_cache_new(uint64_t bytes_max); /* NULL: no memory */
@@ -67,6 +72,7 @@ void query_entry_unref(struct query_cache *c, struct query_entry *e);
 /* Give back what has expired or is void, in the next shard; called now and then. */
 void query_cache_sweep(struct query_cache *c);
 
+/* The bytes of body become the answer's. NULL: no memory. */
 struct query_answer *query_answer_new(enum query_class class, struct buf *body);
 
 #endif

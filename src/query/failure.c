@@ -21,6 +21,7 @@ static const struct {
     [QUERY_TOO_LARGE] = {"clickhouse.response_too_large", 502, false, 0},
     [QUERY_UNAVAILABLE] = {"clickhouse.unavailable", 503, true, 5},
     [QUERY_UNKNOWN] = {"clickhouse.unknown", 500, false, 0},
+    [QUERY_BUSY] = {"clickhouse.unavailable", 503, true, 1},
     [QUERY_STOPPED] = {"clickhouse.unavailable", 503, true, 1},
 };
 

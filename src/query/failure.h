@@ -15,6 +15,7 @@ enum query_class {
     QUERY_TOO_LARGE,     /* the answer is longer than LIMIT_QUERY_RESULT_BYTES */
     QUERY_UNAVAILABLE,   /* connect, timeout, overload */
     QUERY_UNKNOWN,
+    QUERY_BUSY,   /* too many wait already */
     QUERY_STOPPED /* the daemon stops */
 };
 

@@ -87,14 +87,14 @@ struct query_ask {
     struct queue *done;     /* set before */
     struct query_answer *answer; /* when it is back: one reference, the asker's */
     /* the runner's: */
-    struct query_entry *entry;
+    struct query_entry *entry; /* under the lock of the shard that hash names */
+    uint64_t hash;
     struct query_ask *next, *prev;
 };
 
 enum query_run_outcome {
     QUERY_RUN_HIT,  /* *hit is the answer, one reference */
-    QUERY_RUN_WAIT, /* the ask comes back through its queue */
-    QUERY_RUN_BUSY, /* too many wait: 503, Retry-After 1 */
+    QUERY_RUN_WAIT, /* the ask comes back through its queue; when too many wait, as QUERY_BUSY */
     QUERY_RUN_NO_MEMORY
 };
 /* s and terms are copied as far as needed. Any thread, never blocks; a hit takes a shard's lock for
@@ -137,9 +137,10 @@ struct query_piece {
 /* Nothing more than QUERY_STREAM_WINDOW bytes is on its way at a time; query_stream_took says that
  * n of them are dealt with. */
 #define QUERY_STREAM_WINDOW (512 * 1024)
-enum query_run_outcome query_stream_start(struct query_runner *q, const struct query_statement *s,
-                                      const struct query_terms *terms, enum query_form form,
-                                      struct queue *done, void *user, struct query_stream **out);
+/* 0; WH_EFULL: too many wait; -ENOMEM. */
+int query_stream_start(struct query_runner *q, const struct query_statement *s,
+                       const struct query_terms *terms, enum query_form form, struct queue *done,
+                       void *user, struct query_stream **out) WH_MUST_CHECK;
 void query_stream_took(struct query_runner *q, struct query_stream *st, size_t n);
 /* Nobody reads any more; pieces may still come, up to the last one (FAILED or END). */
 void query_stream_cancel(struct query_runner *q, struct query_stream *st);
