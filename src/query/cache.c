@@ -196,6 +196,7 @@ static struct query_entry *entry_new(const struct query_statement *s, const stru
         return NULL;
     atomic_init(&e->refs, 1);
     query_statement_init(&e->statement);
+    e->statement.sql.max = s->sql.max;
     buf_put_slice(&e->statement.sql, buf_slice(&s->sql));
     buf_put_slice(&e->statement.values, buf_slice(&s->values));
     buf_put_slice(&e->statement.value_ends, buf_slice(&s->value_ends));

@@ -178,7 +178,7 @@ static void join(struct query_depend *d, struct table *t, struct buf *name)
     static const char *const known[] = {"View", "MaterializedView", "Buffer", "LiveView", NULL};
     bool both_ways = !slice_eq_str(t->engine, "View");
     struct slice rest = t->text;
-    bool is_bare;
+    bool is_bare = false;
     t->unsure = t->text.len == 0 || !is_one_of(t->engine, known);
     while (next_name(&rest, name, &is_bare)) {
         struct slice word = buf_slice(name);

@@ -67,6 +67,7 @@ struct query_answer {
     struct slice body;
     int32_t exception_code; /* ClickHouse's number; 0: none */
     int32_t http_status;    /* ClickHouse's own, for http-api §9; 0: there was no answer */
+    bool fate_unknown;      /* of a statement that writes: it may have happened */
     uint64_t etag;          /* over the body */
     uint64_t took_ns;       /* ClickHouse's share */
 };
