@@ -12,10 +12,10 @@
 #ifndef WH_CONTROL_CONTROL_H
 #define WH_CONTROL_CONTROL_H
 
+#include "access/policy.h"
 #include "base/err.h"
 #include "base/queue.h"
 #include "base/slice.h"
-#include "access/policy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,8 +27,8 @@ enum control_kind {
 
 struct control_document {
     struct slice name;
-    struct slice text;  /* JSON, as it was put */
-    uint64_t index;     /* log index of the entry that put it: its version */
+    struct slice text; /* JSON, as it was put */
+    uint64_t index;    /* log index of the entry that put it: its version */
 };
 
 /* Everything as of one entry of the log. Immutable, counted; any thread. */
@@ -58,9 +58,9 @@ struct control_task {
     struct slice text; /* the new document, already validated; ptr NULL: delete */
     struct slice who;  /* for the audit line: "<peer> <request id>" */
     /* filled before it comes back */
-    int result;        /* 0: durable, applied and in force on this node; WH_EAGAIN no room in the
-                          log; WH_EPOISON; WH_ESTOPPED */
-    uint64_t index;    /* of its entry, when 0 */
+    int result;     /* 0: durable, applied and in force on this node; WH_EAGAIN no room in the
+                       log; WH_EPOISON; WH_ESTOPPED */
+    uint64_t index; /* of its entry, when 0 */
 };
 /* 0, or WH_EFULL and the task is still the caller's. Any thread, never blocks. */
 int control_ask(struct control *c, struct control_task *task) WH_MUST_CHECK;
