@@ -32,6 +32,7 @@ struct api_loop {
     struct queue committed;      /* proposals coming back from the log */
     struct queue discovered;     /* discovery_tasks coming back */
     struct queue replayed;       /* replay_tasks coming back */
+    struct queue controlled;     /* control_tasks coming back */
     struct queue watched;        /* watches coming back from the flusher */
     struct queue offsets;        /* offset_tasks coming back from the flusher */
     struct ingest_op *ack_first; /* requests that wait for their watches */
@@ -43,6 +44,8 @@ struct api_loop {
     struct slice *cors_origins;
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
+    struct control_snapshot *control; /* NULL before the first request */
+    uint64_t control_version;
     struct ingest_readers *readers;
     struct door_clickhouse *clickhouse; /* NULL until that door is used */
     struct json_reader *ops_reader;     /* NULL until it is needed */
@@ -66,7 +69,10 @@ struct api_loop {
 /* A request's handler. Replies now or later. */
 typedef void (*api_handler)(struct api_loop *a, struct http_request *r);
 
-/* Take up a new configuration or catalog, if there is one. Cheap: two atomic loads. */
+/* Take up a new configuration, catalog, policy or pipes, if there are any. Cheap: three atomic
+ * loads. What one request does is decided on the snapshots that it found: keep a reference across a
+ * wait.
+ */
 void api_refresh(struct api_loop *a);
 
 /* Ingest: ingest.h, and what the loop calls. */
