@@ -10,6 +10,7 @@
 #include "api/limits.h"
 #include "cluster/commit.h"
 #include "config/config.h"
+#include "control/control.h"
 #include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
@@ -17,6 +18,8 @@
 #include "store/store.h"
 
 #include <pthread.h>
+
+struct auth_keys;
 
 struct api_shared {
     struct commit_log *log;
@@ -27,12 +30,14 @@ struct api_shared {
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
+    struct control *control;         /* the policy, the pipes */
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */
     const struct config *(*config)(void *ctx);
     void *config_ctx;
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
+    struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
     uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */

@@ -4,10 +4,13 @@
  * reverse; each step stops its own threads before what they use goes away. */
 #include "daemon/daemon.h"
 
+#include "access/operator.h"
 #include "api/api.h"
+#include "api/auth_keys.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
+#include "control/control.h"
 #include "daemon/loops.h"
 #include "daemon/notify.h"
 #include "daemon/supervise.h"
@@ -53,6 +56,7 @@ struct daemon {
     struct engine_child *engine;
     struct wal *wal;
     struct store *store;
+    struct control *control;
     struct commit_log *commit;
     struct discovery *discovery;
     struct dedupe *dedupe;
@@ -66,17 +70,6 @@ struct daemon {
     int poison_fd; /* eventfd: the log has failed */
     bool failed;
 };
-
-int daemon_check_exposure(const struct config *config, struct err *e)
-{
-    if (config_listen_is_loopback(config) || config->insecure_open)
-        return 0;
-    return err_set(e, -EACCES,
-                   "server.listen names an address beyond loopback, and this version has no access "
-                   "control: anybody who reaches the port could write to every table. Listen on "
-                   "127.0.0.1 (behind an authenticating proxy, if need be), or accept the risk "
-                   "with --insecure-open");
-}
 
 /* --- configuration -----------------------------------------------------------------------------
  */
@@ -203,6 +196,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .refreshes = refreshes,
         .hold = hold_unknown,
         .ctx = d,
+        .fold = control_fold(d->control),
     };
 }
 
@@ -221,6 +215,20 @@ static void log_lines(const char *id, const struct buf *text, const char *warn_a
     }
 }
 
+static void warn_key(const char *name, const char *key)
+{
+    size_t n = strlen(key);
+    if (n > 0 && n < ACCESS_OPERATOR_KEY_BYTES_MIN)
+        log_warn("auth.short_key", "%s has %zu bytes: make it %d or more", name, n,
+                 ACCESS_OPERATOR_KEY_BYTES_MIN);
+}
+
+static void warn_keys(const struct config *c)
+{
+    warn_key("auth.operator_key", c->auth.operator_key);
+    warn_key("auth.operator_key_next", c->auth.operator_key_next);
+}
+
 /* Hand the new settings to everybody who works by them. adopted: one reference, taken; target: the
  * same, or NULL when that did not change. */
 static void adopt(struct daemon *d, const struct config *adopted, struct ch_target *target)
@@ -233,7 +241,9 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
         log_warn("config.changed", "clickhouse.addr, clickhouse.http_port: the embedded engine "
                                    "keeps its ports (restart needed)");
     config_unref(old);
+    auth_keys_reload(d->api.keys, adopted); /* first: loops take both up in one step */
     atomic_fetch_add(&d->api.config_version, 1);
+    warn_keys(adopted);
     if (target != NULL) {
         ch_target_unref(d->target);
         d->target = target;
@@ -290,9 +300,14 @@ static void reload(struct daemon *d)
 static int open_listeners(struct daemon *d, struct err *e)
 {
     const struct config *c = d->config;
-    if (!config_listen_is_loopback(c))
-        log_warn("daemon.open", "listening beyond loopback without access control or TLS: anybody "
-                                "who reaches the port can write to every table");
+    if (c->insecure_open)
+        log_warn("daemon.open",
+                 "--insecure-open: no access control, whoever reaches the port is the operator%s",
+                 config_listen_is_loopback(c) ? "" : "; it is open beyond this machine");
+    else if (!config_listen_is_loopback(c))
+        log_warn("daemon.plain",
+                 "listening beyond loopback without TLS: tokens and keys can be read "
+                 "on the way");
     uint16_t port = c->server.port;
     for (uint32_t i = 0; i < c->server.listen_count && i < LISTEN_MAX; i++) {
         int rc = http_listen(c->server.listen[i], port, &d->listen_fds[i], &port, e);
@@ -361,6 +376,8 @@ static int start_log(struct daemon *d, struct err *e)
              found.duration_us);
     struct store_options store = {.path = d->store_path};
     rc = store_open(&d->store, &store, e);
+    if (rc == 0)
+        rc = control_open(&d->control, d->store, e);
     if (rc != 0)
         return rc;
     struct commit_options commit = {
@@ -372,7 +389,10 @@ static int start_log(struct daemon *d, struct err *e)
                                   ? c->wal.segment_size / 16
                                   : ROOM_RESERVE_BYTES_MAX,
     };
-    return commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
+    rc = commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
+    if (rc == 0)
+        control_start(d->control, d->commit);
+    return rc;
 }
 
 static int start_rest(struct daemon *d, struct err *e)
@@ -418,12 +438,17 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.discovery = d->discovery;
     d->api.dedupe = d->dedupe;
     d->api.replay = d->replay;
+    d->api.control = d->control;
     atomic_store(&d->api.held_bytes_max, held_budget(d, c));
     d->api.version = BUILD_VERSION;
     d->api.git_commit = BUILD_GIT_COMMIT;
     d->api.build_time = BUILD_TIME;
     d->api.config = config_current;
     d->api.config_ctx = d;
+    rc = auth_keys_start(&d->api.keys, c, e);
+    if (rc != 0)
+        return rc;
+    warn_keys(c);
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
@@ -555,10 +580,14 @@ static void stop(struct daemon *d)
         dedupe_stop(d->dedupe);
     if (d->commit != NULL)
         commit_stop(d->commit);
+    control_stop(d->control);
+    auth_keys_stop(d->api.keys);
     if (d->loops != NULL)
         loops_free(d->loops);
+    auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);
+    control_free(d->control);
     if (d->wal != NULL)
         wal_close(d->wal);
     if (d->store != NULL)
