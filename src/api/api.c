@@ -218,6 +218,14 @@ void api_refresh(struct api_loop *a)
         a->catalog_version = version;
     }
     api_auth_settle(a);
+    if (a->shared->control == NULL)
+        return;
+    version = control_version(a->shared->control);
+    if (version != a->control_version || a->control == NULL) {
+        control_snapshot_unref(a->control);
+        a->control = control_current(a->shared->control);
+        a->control_version = control_snapshot_version(a->control);
+    }
 }
 
 struct json_reader *ops_reader(struct api_loop *a)
@@ -289,7 +297,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->magic = API_MAGIC;
     a->shared = shared;
     a->loop = loop;
-    a->committed.fd = a->discovered.fd = a->replayed.fd = a->watched.fd = a->offsets.fd = -1;
+    a->committed.fd = a->discovered.fd = a->replayed.fd = a->controlled.fd = a->watched.fd =
+        a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
@@ -385,7 +394,7 @@ void api_loop_free(struct api_loop *a)
     ch_verdict_free(a->verdict);
     schema_catalog_unref(a->catalog);
     api_auth_free(a);
-    access_policy_unref(a->policy);
+    control_snapshot_unref(a->control);
     config_unref(a->config);
     free(a->cors_origins);
     buf_fini(&a->name);

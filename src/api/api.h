@@ -10,6 +10,7 @@
 #include "api/limits.h"
 #include "cluster/commit.h"
 #include "config/config.h"
+#include "control/control.h"
 #include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
@@ -29,6 +30,7 @@ struct api_shared {
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
+    struct control *control;         /* the policy, the pipes */
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */

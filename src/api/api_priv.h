@@ -11,7 +11,6 @@
 #include "json/json.h"
 
 struct door_clickhouse;
-struct access_policy;
 struct api_auth;
 struct ingest_op;
 struct ingest_readers;
@@ -35,6 +34,7 @@ struct api_loop {
     struct queue committed;      /* proposals coming back from the log */
     struct queue discovered;     /* discovery_tasks coming back */
     struct queue replayed;       /* replay_tasks coming back */
+    struct queue controlled;     /* control_tasks coming back */
     struct queue watched;        /* watches coming back from the flusher */
     struct queue offsets;        /* offset_tasks coming back from the flusher */
     struct ingest_op *ack_first; /* requests that wait for their watches */
@@ -46,9 +46,10 @@ struct api_loop {
     struct slice *cors_origins;
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
-    const struct access_policy *policy; /* in force; NULL: none is loaded */
     struct api_auth *auth;
     const char *route; /* the pattern that the request at hand matches; NULL: none */
+    struct control_snapshot *control; /* NULL before the first request */
+    uint64_t control_version;
     struct ingest_readers *readers;
     struct door_clickhouse *clickhouse; /* NULL until that door is used */
     struct json_reader *ops_reader;     /* NULL until it is needed */
@@ -73,7 +74,10 @@ struct api_loop {
 /* A request's handler. Replies now or later. */
 typedef void (*api_handler)(struct api_loop *a, struct http_request *r);
 
-/* Take up a new configuration or catalog, if there is one. Cheap: two atomic loads. */
+/* Take up a new configuration, catalog, policy or pipes, if there are any. Cheap: three atomic
+ * loads. What one request does is decided on the snapshots that it found: keep a reference across a
+ * wait.
+ */
 void api_refresh(struct api_loop *a);
 
 /* Ingest: ingest.h, and what the loop calls. */

@@ -374,7 +374,9 @@ bool api_identify_with(struct api_loop *a, struct http_request *r,
             out->caller.token = ACCESS_JWT_INVALID;
         }
     }
-    out->policy = a->policy != NULL ? access_policy_ref(a->policy) : NULL;
+    const struct access_policy *policy =
+        a->control != NULL ? control_snapshot_policy(a->control) : NULL;
+    out->policy = policy != NULL ? access_policy_ref(policy) : NULL;
     return true;
 }
 

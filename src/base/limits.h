@@ -86,6 +86,13 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
+/* Documents of the control store (src/control). One is as large as a request may be; all of them
+ * are held in memory, and copied with each change. A pipe's name is part of a URL and of a key. */
+#define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
+#define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
+#define LIMIT_PIPES             1000
+#define LIMIT_PIPE_NAME_BYTES   256
+
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */
 #define LIMIT_FLUSH_WATCHES 12000

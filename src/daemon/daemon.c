@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
+#include "control/control.h"
 #include "daemon/loops.h"
 #include "daemon/notify.h"
 #include "daemon/supervise.h"
@@ -55,6 +56,7 @@ struct daemon {
     struct engine_child *engine;
     struct wal *wal;
     struct store *store;
+    struct control *control;
     struct commit_log *commit;
     struct discovery *discovery;
     struct dedupe *dedupe;
@@ -194,6 +196,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .refreshes = refreshes,
         .hold = hold_unknown,
         .ctx = d,
+        .fold = control_fold(d->control),
     };
 }
 
@@ -373,6 +376,8 @@ static int start_log(struct daemon *d, struct err *e)
              found.duration_us);
     struct store_options store = {.path = d->store_path};
     rc = store_open(&d->store, &store, e);
+    if (rc == 0)
+        rc = control_open(&d->control, d->store, e);
     if (rc != 0)
         return rc;
     struct commit_options commit = {
@@ -384,7 +389,10 @@ static int start_log(struct daemon *d, struct err *e)
                                   ? c->wal.segment_size / 16
                                   : ROOM_RESERVE_BYTES_MAX,
     };
-    return commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
+    rc = commit_start(&d->commit, d->wal, &commit, on_poison, d, e);
+    if (rc == 0)
+        control_start(d->control, d->commit);
+    return rc;
 }
 
 static int start_rest(struct daemon *d, struct err *e)
@@ -430,6 +438,7 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.discovery = d->discovery;
     d->api.dedupe = d->dedupe;
     d->api.replay = d->replay;
+    d->api.control = d->control;
     atomic_store(&d->api.held_bytes_max, held_budget(d, c));
     d->api.version = BUILD_VERSION;
     d->api.git_commit = BUILD_GIT_COMMIT;
@@ -571,12 +580,14 @@ static void stop(struct daemon *d)
         dedupe_stop(d->dedupe);
     if (d->commit != NULL)
         commit_stop(d->commit);
+    control_stop(d->control);
     auth_keys_stop(d->api.keys);
     if (d->loops != NULL)
         loops_free(d->loops);
     auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);
+    control_free(d->control);
     if (d->wal != NULL)
         wal_close(d->wal);
     if (d->store != NULL)
