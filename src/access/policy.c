@@ -39,9 +39,10 @@ static struct access_policy *countable(const struct access_policy *p)
     return u.own;
 }
 
-const struct access_policy *access_policy_ref(const struct access_policy *p)
+struct access_policy *access_policy_ref(const struct access_policy *shared)
 {
-    atomic_fetch_add_explicit(&countable(p)->refs, 1, memory_order_relaxed);
+    struct access_policy *p = countable(shared);
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     return p;
 }
 

@@ -75,7 +75,7 @@ struct access_policy;
  * client; -ENOMEM. reader: any, used until this returns. */
 int access_policy_parse(struct json_reader *reader, struct slice text, bool strict,
                         uint64_t version, struct access_policy **out, struct err *e) WH_MUST_CHECK;
-const struct access_policy *access_policy_ref(const struct access_policy *p);
+struct access_policy *access_policy_ref(const struct access_policy *p);
 void access_policy_unref(const struct access_policy *p); /* NULL is fine */
 
 /* Append the document as GET /v1/ops/policy answers it: operation-first, durations as integer
