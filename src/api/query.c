@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -357,13 +358,17 @@ int query_loop_new(struct api_loop *a)
     if (ql == NULL)
         return -ENOMEM;
     a->query = ql;
-    ql->answers.fd = ql->pieces.fd = -1;
+    ql->answers.fd = ql->pieces.fd = ql->offsets.fd = -1;
     query_statement_init(&ql->statement);
     buf_init(&ql->text, SIZE_MAX);
     buf_init(&ql->extra, EXTRA_BYTES_MAX);
     int rc = queue_init(&ql->answers, SIZE_MAX);
     if (rc == 0)
         rc = queue_init(&ql->pieces, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&ql->offsets, SIZE_MAX);
+    if (rc == 0)
+        rc = loop_watch_queue(a->loop, &ql->offsets, query_on_offsets, a);
     if (rc == 0)
         rc = loop_watch_queue(a->loop, &ql->answers, query_on_answers, a);
     if (rc == 0)
@@ -378,6 +383,11 @@ void query_loop_free(struct api_loop *a)
     struct query_loop *ql = a->query;
     if (ql == NULL)
         return;
+    if (ql->offsets.fd >= 0) {
+        query_on_offsets(a);
+        queue_fini(&ql->offsets);
+    }
+    query_offset_drop_all(a);
     if (ql->answers.fd >= 0) {
         query_on_answers(a);
         queue_fini(&ql->answers);

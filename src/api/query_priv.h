@@ -27,9 +27,10 @@ struct query_loop {
     struct query_select *select; /* NULL until it is needed, as the others */
     struct access_predicates *predicates;
     struct query_statement statement;
-    struct queue answers, pieces;
+    struct queue answers, pieces, offsets;
     struct query_op *first;
     struct query_stream_op *streams;
+    struct query_offset *offsets_waiting;
     struct buf text, extra;
 };
 
@@ -48,6 +49,14 @@ void query_terms_make(const struct api_loop *a, struct query_terms *out);
 /* Any answer but QUERY_FINE; raw: in the words and with the statuses of http-api §9. */
 void query_refuse(struct api_loop *a, struct http_request *r, const struct query_answer *answer,
                   bool raw, bool writes);
+
+/* query_offset.c: ask again for those who wait; answer them all. */
+void query_offset_timer(struct api_loop *a);
+void query_offset_drop_all(struct api_loop *a);
+void query_on_offsets(void *api_loop);
+
+/* Answers early what the head alone shows. False: answered. */
+bool query_on_head(struct api_loop *a, struct http_request *r);
 
 /* Every 100 ms: clients that have gone, tables that have come far enough. */
 void query_timer(void *api_loop);

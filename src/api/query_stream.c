@@ -71,8 +71,6 @@ static void begin(struct query_stream_op *op)
                          : SLICE_LIT("X-Cache: MISS\r\nCache-Control: private, no-store\r\n")};
     op->begun = true;
     op->request = NULL;
-    bool closed_within = false;
-    (void)closed_within;
     if (http_stream_begin(r, &head, &events, &out) != 0)
         query_stream_cancel(op->a->shared->query, op->stream);
     else
