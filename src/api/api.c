@@ -140,9 +140,9 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     if (route->handler == query_route && !query_on_head(a, r))
         return 1;
     /* A record that came in by ingest must be able to come back edited. */
-    admit->body_max = route->handler == ops_dlq_edit  ? LIMIT_RECORD_BYTES
-                      : route->handler == sql_route ? LIMIT_SQL_BODY_BYTES
-                                                    : BODY_MAX_OTHER;
+    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES
+                      : route->handler == sql_route  ? LIMIT_SQL_BODY_BYTES
+                                                     : BODY_MAX_OTHER;
     return 0;
 }
 

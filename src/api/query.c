@@ -14,10 +14,10 @@
 
 /* A client that has shut down its sending side may still read; one that waits for longer than this
  * behind it has left. */
-#define GONE_NS          UINT64_C(1000000000)
-#define TIMER_MS         100
-#define EXTRA_BYTES_MAX  1024
-#define TEXT_KEEP_BYTES  (64 * KIB)
+#define GONE_NS         UINT64_C(1000000000)
+#define TIMER_MS        100
+#define EXTRA_BYTES_MAX 1024
+#define TEXT_KEEP_BYTES (64 * KIB)
 
 /* --- how the caller wants it --------------------------------------------------------------- */
 
@@ -69,10 +69,14 @@ static enum query_output output_of(const struct http_request *r)
         const char *media;
         enum query_output output;
     } known[] = {
-        {"application/json", QUERY_OUTPUT_JSON},      {"*/*", QUERY_OUTPUT_JSON},
-        {"application/*", QUERY_OUTPUT_JSON},         {"application/x-ndjson", QUERY_OUTPUT_NDJSON},
-        {"application/ndjson", QUERY_OUTPUT_NDJSON},  {"application/jsonl", QUERY_OUTPUT_NDJSON},
-        {"application/jsonlines", QUERY_OUTPUT_NDJSON}, {"text/csv", QUERY_OUTPUT_CSV},
+        {"application/json", QUERY_OUTPUT_JSON},
+        {"*/*", QUERY_OUTPUT_JSON},
+        {"application/*", QUERY_OUTPUT_JSON},
+        {"application/x-ndjson", QUERY_OUTPUT_NDJSON},
+        {"application/ndjson", QUERY_OUTPUT_NDJSON},
+        {"application/jsonl", QUERY_OUTPUT_NDJSON},
+        {"application/jsonlines", QUERY_OUTPUT_NDJSON},
+        {"text/csv", QUERY_OUTPUT_CSV},
     };
     static const char csv[] = ".csv", ndjson[] = ".ndjson";
     struct slice path = r->path;
@@ -107,8 +111,7 @@ static bool flag_of(struct api_loop *a, const struct http_request *r, const char
 void query_terms_make(const struct api_loop *a, struct query_terms *out)
 {
     *out = (struct query_terms){
-        .rendering =
-            a->config->query.timestamp_iso ? QUERY_ROWS_ISO : QUERY_ROWS_CANONICAL,
+        .rendering = a->config->query.timestamp_iso ? QUERY_ROWS_ISO : QUERY_ROWS_CANONICAL,
         .modern = query_style_of(schema_catalog_version(a->catalog)) == QUERY_PARAMETERS,
         .cache_ttl_ms = -1,
         .server_zone = schema_catalog_timezone(a->catalog),

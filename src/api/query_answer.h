@@ -21,7 +21,7 @@ struct query_answer_how {
 /* Takes r over. The statement is copied as far as needed. With s->writes: `[]`, X-Cache: BYPASS,
  * and an outcome that is not known is 424 (pipes.md §6). */
 void api_query_answer(struct api_loop *a, struct http_request *r, const struct query_statement *s,
-                  const struct query_answer_how *how);
+                      const struct query_answer_how *how);
 
 /* The request has no min_offset=, or the table (len 0: all) has come that far: true. Else false:
  * answered, or waiting, and again(a, r) is called when it has. */

@@ -61,8 +61,10 @@ static void begin(struct query_stream_op *op)
         return;
     struct http_request *r = op->request;
     struct http_stream *out = NULL;
-    struct http_stream_events events = {
-        .ctx = op, .on_room = on_room, .on_closed = on_closed, .room_bytes = ROOM_BYTES};
+    struct http_stream_events events = {.ctx = op,
+                                        .on_room = on_room,
+                                        .on_closed = on_closed,
+                                        .room_bytes = ROOM_BYTES};
     struct http_reply head = {
         .status = 200,
         .content_type = op->type[0] != '\0' ? op->type : NULL,
@@ -144,8 +146,8 @@ void query_stream_answer(struct api_loop *a, struct http_request *r,
 {
     struct query_loop *ql = a->query;
     struct query_stream_op *op = calloc(1, sizeof(*op));
-    if (op == NULL || query_stream_start(a->shared->query, s, terms, form, &ql->pieces, op,
-                                         &op->stream) != 0) {
+    if (op == NULL ||
+        query_stream_start(a->shared->query, s, terms, form, &ql->pieces, op, &op->stream) != 0) {
         free(op);
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
         return;

@@ -81,7 +81,7 @@ static enum token next(struct slice *rest, struct slice *word, int *depth)
 
 static bool is_reading(struct slice verb)
 {
-    static const char *const verbs[] = {"SELECT", "WITH",   "SHOW",    "DESCRIBE", "DESC",
+    static const char *const verbs[] = {"SELECT", "WITH",    "SHOW",  "DESCRIBE", "DESC",
                                         "EXISTS", "EXPLAIN", "CHECK", "VALUES",   "FROM"};
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
         if (is_word(verb, verbs[i]))

@@ -86,7 +86,8 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
-/* Queries (http-api §1, §8). An answer that is held, as ClickHouse sends it and as it is rendered. */
+/* Queries (http-api §1, §8). An answer that is held, as ClickHouse sends it and as it is rendered.
+ */
 #define LIMIT_QUERY_RESULT_BYTES (64 * MIB)
 /* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
  * minutes, which is longer than anybody does. */

@@ -10,13 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POOL_MAGIC         0x6368506cu
-#define URL_BYTES_MAX      (1 * MIB)  /* ClickHouse's own default for an URL */
-#define ERROR_BYTES_MAX    (64 * KIB) /* of its text */
-#define FIELD_CAP          128
-#define KILL_TIMEOUT_MS    3000
-#define KEPT_CONNECTIONS   64L
-#define QUERY_ID_CAP       64
+#define POOL_MAGIC       0x6368506cu
+#define URL_BYTES_MAX    (1 * MIB)  /* ClickHouse's own default for an URL */
+#define ERROR_BYTES_MAX  (64 * KIB) /* of its text */
+#define FIELD_CAP        128
+#define KILL_TIMEOUT_MS  3000
+#define KEPT_CONNECTIONS 64L
+#define QUERY_ID_CAP     64
 
 /* A target and what is the same for all its requests; counted by the transfers that use it. */
 struct site {
@@ -98,8 +98,8 @@ static struct site *site_new(struct ch_target *target)
     s->refs = 1;
     s->target = ch_target_ref(target);
     s->bad_credentials = !is_header_safe(o->username) || !is_header_safe(o->password);
-    bool good = add_header(s, "Content-Type: ", "application/octet-stream") &&
-                add_header(s, "Expect:", "");
+    bool good =
+        add_header(s, "Content-Type: ", "application/octet-stream") && add_header(s, "Expect:", "");
     if (good && !s->bad_credentials) {
         good = add_header(s, "X-ClickHouse-User: ", o->username);
         if (good && o->password[0] != '\0')

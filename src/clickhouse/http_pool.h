@@ -41,14 +41,14 @@ enum ch_transfer_outcome {
 };
 struct ch_transfer_end {
     enum ch_transfer_outcome outcome;
-    bool was_sent; /* something of the request, so the statement may have run */
-    int32_t code;  /* ClickHouse's number */
-    int status;    /* of HTTP; 0: none */
+    bool was_sent;     /* something of the request, so the statement may have run */
+    int32_t code;      /* ClickHouse's number */
+    int status;        /* of HTTP; 0: none */
     struct slice text; /* valid during the call */
 };
 
 struct ch_transfer_ask {
-    struct slice sql;     /* the body; stays the asker's until the transfer has ended */
+    struct slice sql;      /* the body; stays the asker's until the transfer has ended */
     struct slice settings; /* "&a=1&b=2", URL-encoded; copied */
     const char *query_id;  /* letters, digits, '-'; copied; NULL: none */
     uint64_t timeout_ms;

@@ -156,8 +156,7 @@ static bool is_same(const struct query_entry *e, const struct query_statement *s
            slice_eq(buf_slice(&e->statement.tables), buf_slice(&s->tables)) &&
            slice_eq(e->terms.server_zone, t->server_zone) &&
            flags_of(&e->statement, &e->terms) == flags_of(s, t) &&
-           e->terms.cache_ttl_ms == t->cache_ttl_ms &&
-           a->max_execution_ms == b->max_execution_ms &&
+           e->terms.cache_ttl_ms == t->cache_ttl_ms && a->max_execution_ms == b->max_execution_ms &&
            a->max_rows_to_read == b->max_rows_to_read &&
            a->max_memory_bytes == b->max_memory_bytes && a->max_result_rows == b->max_result_rows;
 }
@@ -288,12 +287,14 @@ static struct query_entry *find(struct shard *sh, uint64_t hash, const struct qu
 
 /* What is known, with the shard's lock: the answer, or the execution to wait for. */
 static enum query_cache_found look(struct query_cache *c, struct shard *sh, struct query_entry *e,
-                                   uint64_t stamp, struct query_ask *ask,
-                                   struct query_answer **hit, struct query_entry **dead)
+                                   uint64_t stamp, struct query_ask *ask, struct query_answer **hit,
+                                   struct query_entry **dead)
 {
     if (e == NULL)
         return QUERY_CACHE_NEW;
-    if (e->stamp == stamp && e->answer != NULL && io_monotonic_ns() < e->expires_ns) {
+    uint64_t now = e->answer != NULL ? io_monotonic_ns() : 0;
+    if (e->stamp == stamp && e->answer != NULL && now < e->expires_ns) {
+        e->used_ns = now;
         if (sh->lru_first != e) {
             lru_remove(sh, e);
             lru_add(sh, e);
@@ -368,15 +369,31 @@ enum query_cache_found query_cache_find(struct query_cache *c, const struct quer
     return found;
 }
 
-/* Room for what was added: the least recently used of the shards in turn, from one's own on. */
-static void evict(struct query_cache *c, uint32_t first)
+/* The shard whose last entry was used longest ago; NULL: nothing is kept. */
+static struct shard *oldest(struct query_cache *c)
 {
-    uint64_t max = atomic_load(&c->bytes_max);
-    for (uint32_t i = 0; atomic_load(&c->bytes) > max && i < SHARDS; i++) {
-        struct shard *sh = &c->shards[(first + i) % SHARDS];
+    struct shard *found = NULL;
+    uint64_t used_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        struct shard *sh = &c->shards[i];
+        (void)pthread_mutex_lock(&sh->lock);
+        if (sh->lru_last != NULL && sh->lru_last->used_ns < used_ns) {
+            used_ns = sh->lru_last->used_ns;
+            found = sh;
+        }
+        (void)pthread_mutex_unlock(&sh->lock);
+    }
+    return found;
+}
+
+/* Room for what was added: the least recently used goes. */
+static void evict(struct query_cache *c)
+{
+    struct shard *sh;
+    while (atomic_load(&c->bytes) > atomic_load(&c->bytes_max) && (sh = oldest(c)) != NULL) {
         struct query_entry *dead = NULL;
         (void)pthread_mutex_lock(&sh->lock);
-        while (atomic_load(&c->bytes) > max && sh->lru_last != NULL) {
+        if (sh->lru_last != NULL) {
             unlink_entry(c, sh, sh->lru_last, &dead);
             metric_add(c->evicted, 1);
         }
@@ -409,7 +426,8 @@ void query_cache_finish(struct query_cache *c, struct query_entry *e, struct que
         query_answer_ref(answer);
         e->answer = answer;
         e->cost = cost;
-        e->expires_ns = io_monotonic_ns() + ttl_ns;
+        e->used_ns = io_monotonic_ns();
+        e->expires_ns = e->used_ns + ttl_ns;
         lru_add(sh, e);
         atomic_fetch_add(&c->bytes, cost);
         metric_add(c->size, (int64_t)cost);
@@ -427,7 +445,7 @@ void query_cache_finish(struct query_cache *c, struct query_entry *e, struct que
         ask = next;
     }
     if (kept)
-        evict(c, (uint32_t)(sh - c->shards));
+        evict(c);
 }
 
 bool query_cache_cancel(struct query_cache *c, struct query_ask *ask)
@@ -473,7 +491,7 @@ void query_cache_sweep(struct query_cache *c)
 void query_cache_resize(struct query_cache *c, uint64_t bytes_max)
 {
     atomic_store(&c->bytes_max, bytes_max);
-    evict(c, 0);
+    evict(c);
 }
 
 struct query_cache *query_cache_new(uint64_t bytes_max)

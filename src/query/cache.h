@@ -36,7 +36,7 @@ struct query_entry {
     struct query_entry *hash_next, *lru_prev, *lru_next;
     struct query_ask *asks;
     struct query_answer *answer; /* of a kept one */
-    uint64_t expires_ns;
+    uint64_t expires_ns, used_ns;
     size_t cost;
     bool linked; /* the shard finds it, and holds a reference */
 };

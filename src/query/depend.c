@@ -123,8 +123,8 @@ static bool is_one_of(struct slice s, const char *const *words)
 /* Tables whose rows are theirs alone. */
 static bool is_plain(struct slice engine)
 {
-    static const char *const plain[] = {"Log", "TinyLog", "StripeLog", "Memory", "Set", "Join",
-                                        "Null", NULL};
+    static const char *const plain[] = {"Log", "TinyLog", "StripeLog", "Memory",
+                                        "Set", "Join",    "Null",      NULL};
     return ends_with(engine, "MergeTree") || is_one_of(engine, plain);
 }
 
@@ -132,13 +132,38 @@ static bool is_plain(struct slice engine)
  */
 static bool reads_elsewhere(struct slice function)
 {
-    static const char *const names[] = {
-        "remote",  "remoteSecure", "cluster",    "clusterAllReplicas", "merge",      "url",
-        "file",    "s3",           "s3Cluster",  "gcs",                "hdfs",       "mysql",
-        "sqlite",  "postgresql",   "odbc",       "jdbc",               "mongodb",    "redis",
-        "iceberg", "deltaLake",    "hudi",       "dictionary",         "executable", "joinGet",
-        "catBoostEvaluate", "azureBlobStorage", "urlCluster", "fileCluster", "loop", NULL};
-    return is_one_of(function, names) || (function.len >= 7 && memcmp(function.ptr, "dictGet", 7) == 0) ||
+    static const char *const names[] = {"remote",
+                                        "remoteSecure",
+                                        "cluster",
+                                        "clusterAllReplicas",
+                                        "merge",
+                                        "url",
+                                        "file",
+                                        "s3",
+                                        "s3Cluster",
+                                        "gcs",
+                                        "hdfs",
+                                        "mysql",
+                                        "sqlite",
+                                        "postgresql",
+                                        "odbc",
+                                        "jdbc",
+                                        "mongodb",
+                                        "redis",
+                                        "iceberg",
+                                        "deltaLake",
+                                        "hudi",
+                                        "dictionary",
+                                        "executable",
+                                        "joinGet",
+                                        "catBoostEvaluate",
+                                        "azureBlobStorage",
+                                        "urlCluster",
+                                        "fileCluster",
+                                        "loop",
+                                        NULL};
+    return is_one_of(function, names) ||
+           (function.len >= 7 && memcmp(function.ptr, "dictGet", 7) == 0) ||
            (function.len >= 7 && memcmp(function.ptr, "dictHas", 7) == 0);
 }
 
@@ -160,7 +185,8 @@ static bool next_name(struct slice *in, struct buf *name, bool *is_bare)
             break;
         }
         if (isalpha(c) || c == '_' || c >= 0x80) {
-            for (; p < end && (isalnum((unsigned char)*p) || *p == '_' || (unsigned char)*p >= 0x80);
+            for (;
+                 p < end && (isalnum((unsigned char)*p) || *p == '_' || (unsigned char)*p >= 0x80);
                  p++)
                 buf_put_u8(name, (uint8_t)*p);
             *is_bare = true;

@@ -161,7 +161,7 @@ static void take_out_value(struct buf *text, struct slice value, struct buf *for
             const char *special = escaped && c != '\0' ? strchr(from, c) : NULL;
             if (escaped && (c == '\\' || c == '\'' || special != NULL || c == '\0'))
                 buf_put_u8(form, '\\');
-            buf_put_u8(form, (uint8_t)(special != NULL          ? to[special - from]
+            buf_put_u8(form, (uint8_t)(special != NULL        ? to[special - from]
                                        : escaped && c == '\0' ? '0'
                                                               : c));
         }
@@ -193,7 +193,7 @@ static void take_out_literals(struct buf *text, struct slice sql, struct buf *fo
             static const char from[] = "ntrbf0", to[] = "\n\t\r\b\f";
             const char *known = strchr(from, sql.ptr[++i]);
             buf_put_u8(&value, (uint8_t)(known != NULL && sql.ptr[i] != '\0' ? to[known - from]
-                                                                            : sql.ptr[i]));
+                                                                             : sql.ptr[i]));
         } else if (c == quote && i + 1 < sql.len && sql.ptr[i + 1] == quote) {
             buf_put_u8(&value, (uint8_t)c);
             i++;
@@ -222,7 +222,7 @@ void query_failure_text(struct buf *out, struct slice text, const struct query_s
     buf_init(&form, TEXT_BYTES_MAX);
     buf_init(&scratch, 8 * TEXT_BYTES_MAX);
     /* Versions, stacks, and the statement's whole text, which the caller did not write. */
-    static const char *const marks[] = {" (version ",      ", e.what() = ", "Stack trace:",
+    static const char *const marks[] = {" (version ",       ", e.what() = ",    "Stack trace:",
                                         " in scope SELECT", " In scope SELECT", "\n"};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         cut_at(&text, marks[i]);

@@ -21,7 +21,7 @@ enum query_class {
 
 /* "clickhouse.rejected" …; for metrics and answers. */
 const char *query_class_name(enum query_class c);
-int query_class_status(enum query_class c);    /* 400 … 503 */
+int query_class_status(enum query_class c); /* 400 … 503 */
 bool query_class_retryable(enum query_class c);
 int query_class_retry_after(enum query_class c); /* seconds; 0: none */
 

@@ -192,7 +192,9 @@ static int hex4(const char *p)
     int v = 0;
     for (int i = 0; i < 4; i++) {
         char c = p[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
         if (d < 0)
             return -1;
         v = v * 16 + d;
@@ -374,9 +376,8 @@ static const struct zone *zone_of(struct query_render *r, const struct ch_type *
 /* "2026-06-21T08:00:00.120Z" without the zeros; anything else as it is. */
 static void put_trimmed(struct buf *out, struct slice v)
 {
-    const char *dot = is_string(v) && v.len > 3 && v.ptr[v.len - 2] == 'Z'
-                          ? memchr(v.ptr, '.', v.len)
-                          : NULL;
+    const char *dot =
+        is_string(v) && v.len > 3 && v.ptr[v.len - 2] == 'Z' ? memchr(v.ptr, '.', v.len) : NULL;
     if (dot == NULL) {
         buf_put_slice(out, v);
         return;
@@ -766,7 +767,8 @@ struct slice query_render_exception(const struct query_render *r)
     /* Also within a row or key that was cut by it. */
     const struct buf *where[] = {&r->odd, &r->row};
     for (size_t i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
-        const char *at = where[i]->len > 0 ? memmem(where[i]->ptr, where[i]->len, "Code: ", 6) : NULL;
+        const char *at =
+            where[i]->len > 0 ? memmem(where[i]->ptr, where[i]->len, "Code: ", 6) : NULL;
         if (at != NULL)
             return (struct slice){at, where[i]->len - (size_t)(at - where[i]->ptr)};
     }

@@ -95,6 +95,12 @@ struct query_runner {
 
 /* --- answers ------------------------------------------------------------------------------- */
 
+static void count_error(struct query_runner *q, enum query_class class)
+{
+    if (q->errors[class] != NULL)
+        metric_add(q->errors[class], 1);
+}
+
 static struct query_answer *answer_text(enum query_class class, const char *text)
 {
     struct buf b;
@@ -170,7 +176,7 @@ static struct query_answer *answer_too_large(struct run *r)
 /* An answer of status 200 that is none: cut, or with an exception in it. */
 static struct query_answer *answer_bad(struct run *r)
 {
-    struct slice text = r->guard.found ? buf_slice(&r->guard.text)
+    struct slice text = r->guard.found      ? buf_slice(&r->guard.text)
                         : r->render != NULL ? query_render_exception(r->render)
                                             : (struct slice){NULL, 0};
     int32_t code = query_code_in_text(text);
@@ -308,7 +314,7 @@ static void entry_end(struct query_runner *q, struct query_entry *e, struct quer
         answer->took_ns = took_ns;
         ttl = ttl_of(q, e, took_ns);
     }
-    metric_add(q->errors[answer->class], 1);
+    count_error(q, answer->class);
     if (e->statement.writes)
         query_cache_bump_all(q->cache);
     query_cache_finish(q->cache, e, answer, ttl);
@@ -326,7 +332,8 @@ static enum ch_flow on_entry_bytes(void *ctx, struct slice bytes)
                  : query_render_feed(r->render, bytes, &r->out);
     r->too_large = rc == WH_EFULL;
     r->no_memory = rc == -ENOMEM;
-    /* What comes behind it may be the rest of an exception, but the connection is of no more use. */
+    /* What comes behind it may be the rest of an exception, but the connection is of no more use.
+     */
     r->bad = rc == WH_ESYNTAX;
     return rc == 0 ? CH_FLOW_ON : CH_FLOW_STOP;
 }
@@ -369,11 +376,11 @@ static void start_entry(struct query_runner *q, struct query_entry *e)
         entry_end(q, e, q->stopped, 0);
         return;
     }
-    struct query_render_options options = {
-        .shape = raw || e->statement.writes ? QUERY_RENDER_COPY : QUERY_RENDER_ARRAY,
-        .keep_zeros = e->terms.rendering == QUERY_ROWS_ISO,
-        .utc = e->terms.modern,
-        .server_zone = e->terms.server_zone};
+    struct query_render_options options = {.shape = raw || e->statement.writes ? QUERY_RENDER_COPY
+                                                                               : QUERY_RENDER_ARRAY,
+                                           .keep_zeros = e->terms.rendering == QUERY_ROWS_ISO,
+                                           .utc = e->terms.modern,
+                                           .server_zone = e->terms.server_zone};
     struct run *r = run_new(q, RUN_ENTRY);
     struct ch_transfer_ask ask = {.on_bytes = on_entry_bytes, .on_end = on_entry_end};
     if (r != NULL) {
@@ -419,8 +426,7 @@ void query_piece_free(struct query_piece *p)
 }
 
 /* The stream is its owner's again with the last piece. answer: one reference, taken. */
-static void stream_end(struct query_runner *q, struct query_stream *st,
-                       struct query_answer *answer)
+static void stream_end(struct query_runner *q, struct query_stream *st, struct query_answer *answer)
 {
     struct query_piece *p = st->last;
     st->last = NULL;
@@ -428,7 +434,7 @@ static void stream_end(struct query_runner *q, struct query_stream *st,
         answer = q->no_memory;
         query_answer_ref(answer);
     }
-    metric_add(q->errors[answer->class], 1);
+    count_error(q, answer->class);
     bool fine = answer->class == QUERY_FINE;
     p->answer = answer;
     send_piece(st, p, fine ? QUERY_PIECE_END : QUERY_PIECE_FAILED);
@@ -540,8 +546,9 @@ static void start_stream(struct query_runner *q, struct query_stream *st)
                                            .utc = st->terms.modern,
                                            .server_zone = st->terms.server_zone};
     struct run *r = run_new(q, RUN_STREAM);
-    struct ch_transfer_ask ask = {
-        .on_head = on_stream_head, .on_bytes = on_stream_bytes, .on_end = on_stream_end};
+    struct ch_transfer_ask ask = {.on_head = on_stream_head,
+                                  .on_bytes = on_stream_bytes,
+                                  .on_end = on_stream_end};
     bool good = r != NULL;
     if (good)
         r->stream = st;
@@ -566,8 +573,9 @@ static void watch_stream(struct run *r, uint64_t now)
     if (atomic_load(&st->cancelled) || late) {
         struct query_answer *a = q->stopped;
         if (late)
-            a = answer_text(QUERY_UNAVAILABLE, is_raw(r) ? "clickhouse request failed: it took too long"
-                                                         : "ClickHouse took too long");
+            a = answer_text(QUERY_UNAVAILABLE, is_raw(r)
+                                                   ? "clickhouse request failed: it took too long"
+                                                   : "ClickHouse took too long");
         else
             query_answer_ref(a);
         ch_transfer_cancel(r->transfer);
@@ -596,9 +604,8 @@ static void on_depend_end(void *ctx, const struct ch_transfer_end *end)
     struct query_depend *d = NULL;
     struct slice database = slice_str(ch_target_options(q->options.clickhouse)->database);
     q->depend_runs = false;
-    int rc = end->outcome != CH_TRANSFER_DONE
-                 ? WH_EREMOTE
-                 : query_depend_new(buf_slice(&r->out), database, &d);
+    int rc = end->outcome != CH_TRANSFER_DONE ? WH_EREMOTE
+                                              : query_depend_new(buf_slice(&r->out), database, &d);
     if (rc == 0) {
         struct ch_hash128 h = ch_cityhash128(r->out.len > 0 ? r->out.ptr : "", r->out.len);
         (void)pthread_mutex_lock(&q->lock);
@@ -628,8 +635,7 @@ static void ask_depend(struct query_runner *q)
     struct run *r = run_new(q, RUN_DEPEND);
     if (r == NULL)
         return;
-    query_depend_sql(&r->question,
-                     slice_str(ch_target_options(q->options.clickhouse)->database));
+    query_depend_sql(&r->question, slice_str(ch_target_options(q->options.clickhouse)->database));
     struct ch_transfer_ask ask = {.sql = buf_slice(&r->question),
                                   .settings = SLICE_LIT("&wait_end_of_query=1"
                                                         "&default_format=RowBinary"),
@@ -846,9 +852,9 @@ void query_runner_reload(struct query_runner *q, const struct query_runner_optio
 static void metrics_make(struct query_runner *q)
 {
     static const char name[] = "wavehouse_clickhouse_duration_seconds";
-    static const char help[] = "From sending a statement to the end of its answer.";
+    static const char help[] = "Time of operations on ClickHouse";
     static const char errors[] = "wavehouse_clickhouse_errors_total";
-    static const char errors_help[] = "Statements that ClickHouse did not answer, by class.";
+    static const char errors_help[] = "Operations on ClickHouse that failed, by class";
     q->query_seconds = metric_new(METRIC_SECONDS, name, help, "op=\"query\"");
     q->sql_seconds = metric_new(METRIC_SECONDS, name, help, "op=\"sql\"");
     q->stream_seconds = metric_new(METRIC_SECONDS, name, help, "op=\"stream\"");
@@ -856,13 +862,9 @@ static void metrics_make(struct query_runner *q)
                             "Statements on ClickHouse at this moment.", NULL);
     q->waiting = metric_new(METRIC_GAUGE, "wavehouse_query_waiting",
                             "Statements that wait for their turn.", NULL);
-    for (int c = QUERY_FINE; c <= QUERY_STOPPED; c++) {
-        const char *class = c == QUERY_BUSY      ? "busy"
-                            : c == QUERY_STOPPED ? "stopped"
-                            : c == QUERY_FINE    ? "none"
-                                                 : query_class_name((enum query_class)c) + 11;
-        q->errors[c] = metric_new(METRIC_COUNTER, errors, errors_help, "class=\"%s\"", class);
-    }
+    for (int c = QUERY_REJECTED; c < QUERY_BUSY; c++) /* the rest is not ClickHouse's */
+        q->errors[c] = metric_new(METRIC_COUNTER, errors, errors_help, "class=\"%s\"",
+                                  strchr(query_class_name((enum query_class)c), '.') + 1);
 }
 
 int query_runner_start(struct query_runner **out, const struct query_runner_options *options,

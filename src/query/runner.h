@@ -58,7 +58,7 @@ void query_runner_bump_all(struct query_runner *q);
 enum query_rendering {
     QUERY_ROWS_CANONICAL, /* a JSON array of objects; timestamps as query.timestamp_format says: */
     QUERY_ROWS_ISO,       /* the same, zeros of fractions stay */
-    QUERY_RAW_DATA        /* the `data` array of ClickHouse's own JSON (http-api §9); never cached */
+    QUERY_RAW_DATA /* the `data` array of ClickHouse's own JSON (http-api §9); never cached */
 };
 
 /* Immutable, counted; any thread. */
@@ -78,14 +78,14 @@ struct query_terms {
     enum query_rendering rendering;
     bool modern; /* the server knows parameters and ISO timestamps: schema_catalog_version ≥ 21 */
     bool fresh;  /* do not answer from the cache; what comes goes into it */
-    int64_t cache_ttl_ms; /* < 0: by the time it took (http-api §8.7); 0: never cached */
+    int64_t cache_ttl_ms;     /* < 0: by the time it took (http-api §8.7); 0: never cached */
     struct slice server_zone; /* schema_catalog_timezone: of timestamps without a zone */
 };
 
 /* One asker, inside a struct of its own; zeroed at first, may be used again once it is back. */
 struct query_ask {
-    struct queue_link link; /* in done */
-    struct queue *done;     /* set before */
+    struct queue_link link;      /* in done */
+    struct queue *done;          /* set before */
     struct query_answer *answer; /* when it is back: one reference, the asker's */
     /* the runner's: */
     struct query_entry *entry; /* under the lock of the shard that hash names */
@@ -101,8 +101,8 @@ enum query_run_outcome {
 /* s and terms are copied as far as needed. Any thread, never blocks; a hit takes a shard's lock for
  * one look-up. */
 enum query_run_outcome query_run(struct query_runner *q, const struct query_statement *s,
-                             const struct query_terms *terms, struct query_ask *ask,
-                             struct query_answer **hit);
+                                 const struct query_terms *terms, struct query_ask *ask,
+                                 struct query_answer **hit);
 /* Nobody waits for it any more. True: the ask is the caller's at once, and the execution ends when
  * this was its last asker; false: it is on its way back. */
 bool query_cancel(struct query_runner *q, struct query_ask *ask);
@@ -119,7 +119,7 @@ enum query_form {
 struct query_stream;
 
 enum query_piece_kind {
-    QUERY_PIECE_HEAD,  /* the first; bytes: content type of QUERY_FORM_RAW */
+    QUERY_PIECE_HEAD, /* the first; bytes: content type of QUERY_FORM_RAW */
     QUERY_PIECE_BYTES,
     QUERY_PIECE_END,   /* the last: all was sent */
     QUERY_PIECE_FAILED /* the last: answer says why. Without a HEAD before: answer it; after one:
@@ -129,7 +129,7 @@ enum query_piece_kind {
 struct query_piece {
     struct queue_link link;
     enum query_piece_kind kind;
-    void *user; /* of the stream */
+    void *user;                  /* of the stream */
     struct query_answer *answer; /* of FAILED; the piece's */
     size_t len;
     char bytes[];

@@ -64,9 +64,7 @@ static void put_with_literals(const struct query_statement *s, struct buf *out)
     for (size_t i = 0; i < sql.len; i++) {
         char c = sql.ptr[i];
         uint32_t n;
-        size_t len = quote == '\0'
-                         ? placeholder((struct slice){sql.ptr + i, sql.len - i}, &n)
-                         : 0;
+        size_t len = quote == '\0' ? placeholder((struct slice){sql.ptr + i, sql.len - i}, &n) : 0;
         if (len > 0 && n < query_statement_value_count(s)) {
             query_put_literal(out, query_statement_value(s, n));
             i += len - 1;
@@ -107,10 +105,11 @@ int query_wire_make(const struct query_statement *s, const struct query_terms *t
                     enum query_wire wire, uint64_t timeout_ms, struct buf *settings,
                     struct buf *sql)
 {
-    static const char *const formats[] = {
-        [QUERY_WIRE_ROWS] = "JSONCompact",  [QUERY_WIRE_LINES] = "JSONCompact",
-        [QUERY_WIRE_CSV] = "CSVWithNames", [QUERY_WIRE_RAW_JSON] = "JSON",
-        [QUERY_WIRE_RAW] = "JSON"};
+    static const char *const formats[] = {[QUERY_WIRE_ROWS] = "JSONCompact",
+                                          [QUERY_WIRE_LINES] = "JSONCompact",
+                                          [QUERY_WIRE_CSV] = "CSVWithNames",
+                                          [QUERY_WIRE_RAW_JSON] = "JSON",
+                                          [QUERY_WIRE_RAW] = "JSON"};
     bool raw = wire == QUERY_WIRE_RAW_JSON || wire == QUERY_WIRE_RAW;
     bool piecewise = wire == QUERY_WIRE_LINES || wire == QUERY_WIRE_CSV || wire == QUERY_WIRE_RAW;
     buf_printf(settings, "&default_format=%s", formats[wire]);

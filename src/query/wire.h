@@ -7,7 +7,7 @@
 
 /* How the answer is to come. */
 enum query_wire {
-    QUERY_WIRE_ROWS, /* JSONCompact, complete before its first byte */
+    QUERY_WIRE_ROWS,  /* JSONCompact, complete before its first byte */
     QUERY_WIRE_LINES, /* JSONCompact as it comes, where errors in the middle can be told */
     QUERY_WIRE_CSV,
     QUERY_WIRE_RAW_JSON, /* http-api §9 */
@@ -25,8 +25,8 @@ int query_wire_make(const struct query_statement *s, const struct query_terms *t
 struct query_guard {
     char mark[160];
     uint8_t border[161]; /* of the mark's first n bytes: how many of them end as the mark begins */
-    size_t mark_len; /* 0: the server has no tags; everything passes */
-    size_t held;     /* bytes of the mark that came last */
+    size_t mark_len;     /* 0: the server has no tags; everything passes */
+    size_t held;         /* bytes of the mark that came last */
     bool found;
     struct buf text; /* behind the mark */
 };
