@@ -29,13 +29,13 @@ struct query_limits { /* each 0: none */
 /* Filled by its maker, reused by its owner; query_statement_reset keeps the memory. */
 struct query_statement {
     struct buf sql;
-    struct buf values;      /* value texts one behind the other … */
-    struct buf value_ends;  /* … u32 end offset of each: p0, p1, … all of type String */
-    struct buf tables;      /* names of the tables that it reads, in the configured database, each
-                               ended by NUL; the runner adds what views stand for */
-    bool tables_unknown;    /* it may read more than that: cached for 10 s at most (pipes.md §5) */
-    bool writes;            /* never cached, never coalesced (pipes.md §6) */
-    bool is_prefer_column;  /* send prefer_column_name_to_alias=1 (http-api §8.3) */
+    struct buf values;     /* value texts one behind the other … */
+    struct buf value_ends; /* … u32 end offset of each: p0, p1, … all of type String */
+    struct buf tables;     /* names of the tables that it reads, in the configured database, each
+                              ended by NUL; the runner adds what views stand for */
+    bool tables_unknown;   /* it may read more than that: cached for 10 s at most (pipes.md §5) */
+    bool writes;           /* never cached, never coalesced (pipes.md §6) */
+    bool is_prefer_column; /* send prefer_column_name_to_alias=1 (http-api §8.3) */
     struct query_limits limits;
 };
 
