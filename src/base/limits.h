@@ -74,6 +74,11 @@
 #define LIMIT_DEDUPE_TEXT_BYTES     1024
 #define LIMIT_IDEMPOTENCY_KEY_BYTES 1024
 
+/* A certificate with its issuers, a key, a bundle of authorities: a system's whole bundle has 220
+ * KiB.
+ */
+#define LIMIT_TLS_FILE_BYTES (1 * MIB)
+
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */
