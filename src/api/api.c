@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "api/auth.h"
 #include "api/door_clickhouse.h"
 #include "api/ingest.h"
 #include "api/route.h"
@@ -79,6 +80,7 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
     bool spelt_out = false;
     *known_path = false;
     a->param = (struct slice){NULL, 0};
+    a->route = NULL;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         if (!is_open(a, &routes[i]))
             continue;
@@ -87,6 +89,7 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
         else if (spelt_out || !route_match(routes[i].path, r->path, &a->param))
             continue;
         *known_path = true;
+        a->route = routes[i].path;
         if (method_matches(routes[i].method, r->method))
             return &routes[i];
     }
@@ -119,10 +122,10 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
 {
     struct api_loop *a = ctx;
     api_refresh(a);
-    if (!ops_gate(a, r))
-        return 1;
     bool known_path;
     const struct route *route = route_find(a, r, &known_path);
+    if (!ops_gate(a, r))
+        return 1;
     if (route == NULL) {
         reply_unrouted(r, known_path);
         return 1;
@@ -242,6 +245,7 @@ void api_refresh(struct api_loop *a)
         a->catalog = discovery_catalog(a->shared->discovery);
         a->catalog_version = version;
     }
+    api_auth_settle(a);
     if (a->shared->control == NULL)
         return;
     version = control_version(a->shared->control);
@@ -267,6 +271,7 @@ static void on_timer(void *arg)
     ingest_shrink(a);
     ch_verdict_shrink(a->verdict);
     door_clickhouse_shrink(a);
+    api_auth_timer(a);
     if (!a->ops_reader_used) {
         json_reader_free(a->ops_reader);
         a->ops_reader = NULL;
@@ -303,6 +308,7 @@ static void metrics_make(struct api_metrics *m)
     m->ack_clickhouse = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"clickhouse\"");
     m->ack_committed = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"committed\"");
     m->rejected_limit = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"limit\"");
+    m->rejected_denied = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"denied\"");
     m->ack_refused = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"ack\"");
     m->ack_waiting = metric_new(METRIC_GAUGE, "wavehouse_ingest_ack_waiting",
                                 "Requests that wait for their records to be in ClickHouse.", NULL);
@@ -333,6 +339,10 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->verdict = ch_verdict_new();
     int rc = a->readers == NULL || a->checker == NULL || a->verdict == NULL ? -ENOMEM
                                                                             : http_options_make(a);
+    if (rc == 0)
+        rc = api_auth_new(a);
+    if (rc == 0)
+        rc = ingest_access_loop_new(a);
     if (rc == 0)
         rc = queue_init(&a->committed, SIZE_MAX);
     if (rc == 0)
@@ -403,6 +413,7 @@ void api_loop_free(struct api_loop *a)
     if (a->replayed.fd >= 0)
         ops_on_replayed(a);
     ingest_dedupe_loop_free(a);
+    ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
     ingest_readers_free(a->readers);
@@ -410,6 +421,7 @@ void api_loop_free(struct api_loop *a)
     record_checker_free(a->checker);
     ch_verdict_free(a->verdict);
     schema_catalog_unref(a->catalog);
+    api_auth_free(a);
     control_snapshot_unref(a->control);
     config_unref(a->config);
     free(a->cors_origins);

@@ -4,7 +4,9 @@
  * reverse; each step stops its own threads before what they use goes away. */
 #include "daemon/daemon.h"
 
+#include "access/operator.h"
 #include "api/api.h"
+#include "api/auth_keys.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
@@ -71,17 +73,6 @@ struct daemon {
     int poison_fd; /* eventfd: the log has failed */
     bool failed;
 };
-
-int daemon_check_exposure(const struct config *config, struct err *e)
-{
-    if (config_listen_is_loopback(config) || config->insecure_open)
-        return 0;
-    return err_set(e, -EACCES,
-                   "server.listen names an address beyond loopback, and this version has no access "
-                   "control: anybody who reaches the port could write to every table. Listen on "
-                   "127.0.0.1 (behind an authenticating proxy, if need be), or accept the risk "
-                   "with --insecure-open");
-}
 
 /* --- configuration -----------------------------------------------------------------------------
  */
@@ -236,6 +227,20 @@ static void log_lines(const char *id, const struct buf *text, const char *warn_a
     }
 }
 
+static void warn_key(const char *name, const char *key)
+{
+    size_t n = strlen(key);
+    if (n > 0 && n < ACCESS_OPERATOR_KEY_BYTES_MIN)
+        log_warn("auth.short_key", "%s has %zu bytes: make it %d or more", name, n,
+                 ACCESS_OPERATOR_KEY_BYTES_MIN);
+}
+
+static void warn_keys(const struct config *c)
+{
+    warn_key("auth.operator_key", c->auth.operator_key);
+    warn_key("auth.operator_key_next", c->auth.operator_key_next);
+}
+
 /* Hand the new settings to everybody who works by them. adopted: one reference, taken; target: the
  * same, or NULL when that did not change; tls: the same, NULL: none. */
 static void adopt(struct daemon *d, const struct config *adopted, struct ch_target *target,
@@ -252,7 +257,9 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
         log_warn("config.changed", "clickhouse.addr, clickhouse.http_port: the embedded engine "
                                    "keeps its ports (restart needed)");
     config_unref(old);
+    auth_keys_reload(d->api.keys, adopted); /* first: loops take both up in one step */
     atomic_fetch_add(&d->api.config_version, 1);
+    warn_keys(adopted);
     if (target != NULL) {
         ch_target_unref(d->target);
         d->target = target;
@@ -347,9 +354,14 @@ static int open_listeners(struct daemon *d, struct err *e)
     int tls = tls_files_load(c, &d->tls, e);
     if (tls != 0)
         return tls;
-    if (!config_listen_is_loopback(c))
-        log_warn("daemon.open", "listening beyond loopback without access control or TLS: anybody "
-                                "who reaches the port can write to every table");
+    if (c->insecure_open)
+        log_warn("daemon.open",
+                 "--insecure-open: no access control, whoever reaches the port is the operator%s",
+                 config_listen_is_loopback(c) ? "" : "; it is open beyond this machine");
+    else if (!config_listen_is_loopback(c) && d->tls == NULL)
+        log_warn("daemon.plain",
+                 "listening beyond loopback without TLS: tokens and keys can be read "
+                 "on the way");
     uint16_t port = c->server.port;
     for (uint32_t i = 0; i < c->server.listen_count && i < LISTEN_MAX; i++) {
         struct http_listener *l = &d->listeners[d->listen_count];
@@ -491,6 +503,10 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.config = config_current;
     d->api.config_ctx = d;
     d->api.tls = tls_current;
+    rc = auth_keys_start(&d->api.keys, c, e);
+    if (rc != 0)
+        return rc;
+    warn_keys(c);
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
@@ -625,8 +641,10 @@ static void stop(struct daemon *d)
     if (d->commit != NULL)
         commit_stop(d->commit);
     control_stop(d->control);
+    auth_keys_stop(d->api.keys);
     if (d->loops != NULL)
         loops_free(d->loops);
+    auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);
     control_free(d->control);

@@ -52,6 +52,7 @@ struct http_request {
                              readable bytes */
     uint64_t received_ns; /* monotonic, at the head's last byte */
     void *user;           /* the handler's; starts NULL */
+    bool identified;      /* the handler's; starts false */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
