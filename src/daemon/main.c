@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of wavehoused(8). */
 #include "daemon/daemon.h"
+#include "daemon/tls_files.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -110,8 +111,15 @@ int main(int argc, char **argv)
         status = print_all(&text);
         config_unref(config);
     } else if (check) {
-        (void)puts("settings are fine");
-        status = DAEMON_OK;
+        struct http_tls_material *tls;
+        struct err e;
+        status = tls_files_load(config, &tls, &e) == 0 ? DAEMON_OK : DAEMON_FAILED;
+        if (status == DAEMON_OK) {
+            http_tls_material_unref(tls);
+            (void)puts("settings are fine");
+        } else {
+            (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        }
         config_unref(config);
     } else {
         status = daemon_run(&options, config);
