@@ -105,6 +105,7 @@
 #define LIMIT_QUERY_SQL_BYTES  (8 * MIB)
 #define LIMIT_QUERY_TERMS      1000  /* filters, aggregations, group_by, order_by: each */
 #define LIMIT_QUERY_VALUES     20000 /* bound ones, elements of `in` among them */
+#define LIMIT_PIPE_PARAMETERS  256   /* far more than any statement is called with */
 
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */
