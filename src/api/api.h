@@ -10,13 +10,17 @@
 #include "api/limits.h"
 #include "cluster/commit.h"
 #include "config/config.h"
+#include "control/control.h"
 #include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
+#include "http/tls.h"
 #include "replay/replay.h"
 #include "store/store.h"
 
 #include <pthread.h>
+
+struct auth_keys;
 
 struct api_shared {
     struct commit_log *log;
@@ -27,12 +31,17 @@ struct api_shared {
     struct discovery *discovery;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
+    struct control *control;         /* the policy, the pipes */
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */
     const struct config *(*config)(void *ctx);
     void *config_ctx;
+    /* The certificate in force, one reference; NULL: there is none. Changes with config_version.
+     * Any thread. */
+    struct http_tls_material *(*tls)(void *config_ctx);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
+    struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
     uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */
@@ -40,10 +49,11 @@ struct api_shared {
 
 struct api_loop;
 
-/* Makes the loop's state and its http_server over listen_fds, and watches its queues. On the thread
+/* Makes the loop's state and its http_server over listeners, and watches its queues. On the thread
  * that will run the loop, or before it starts. shared is not owned. */
 int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
-                 const int *listen_fds, int listen_count, struct err *e) WH_MUST_CHECK;
+                 const struct http_listener *listeners, int listen_count,
+                 struct err *e) WH_MUST_CHECK;
 /* The loop's own thread: stop accepting, finish what is in flight, then call on_drained. */
 void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg);
 /* After the loop, the log and discovery have stopped, so that every proposal and task is back. */

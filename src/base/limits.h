@@ -74,6 +74,11 @@
 #define LIMIT_DEDUPE_TEXT_BYTES     1024
 #define LIMIT_IDEMPOTENCY_KEY_BYTES 1024
 
+/* A certificate with its issuers, a key, a bundle of authorities: a system's whole bundle has 220
+ * KiB.
+ */
+#define LIMIT_TLS_FILE_BYTES (1 * MIB)
+
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */
@@ -86,6 +91,12 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
+/* Documents of the control store (src/control). One is as large as a request may be; all of them
+ * are held in memory, and copied with each change. A pipe's name is part of a URL and of a key. */
+#define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
+#define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
+#define LIMIT_PIPES             1000
+#define LIMIT_PIPE_NAME_BYTES   256
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.

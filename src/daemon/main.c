@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of wavehoused(8). */
 #include "daemon/daemon.h"
+#include "daemon/tls_files.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@ static const char usage_text[] =
     "  --set KEY=VALUE    one setting, e.g. --set server.port=9000; may be repeated\n"
     "  --check            check the settings and exit 0 (fine) or 1\n"
     "  --print-config     print the effective settings with the origin of each\n"
-    "  --insecure-open    serve addresses beyond loopback although there is no access control\n"
+    "  --insecure-open    no access control: whoever reaches the port may do everything\n"
     "  --version          print the version\n"
     "  -h, --help         print this\n"
     "\n"
@@ -96,7 +97,6 @@ int main(int argc, char **argv)
     }
 
     struct buf text;
-    struct err e = {0};
     buf_init(&text, SIZE_MAX);
     const struct config *config = config_load(&options, &text);
     if (config == NULL) {
@@ -110,13 +110,16 @@ int main(int argc, char **argv)
         config_print(config, &text);
         status = print_all(&text);
         config_unref(config);
-    } else if (daemon_check_exposure(config, &e) != 0) {
-        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
-        status = check ? DAEMON_FAILED : DAEMON_USAGE;
-        config_unref(config);
     } else if (check) {
-        (void)puts("settings are fine");
-        status = DAEMON_OK;
+        struct http_tls_material *tls;
+        struct err e;
+        status = tls_files_load(config, &tls, &e) == 0 ? DAEMON_OK : DAEMON_FAILED;
+        if (status == DAEMON_OK) {
+            http_tls_material_unref(tls);
+            (void)puts("settings are fine");
+        } else {
+            (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        }
         config_unref(config);
     } else {
         status = daemon_run(&options, config);

@@ -106,7 +106,7 @@ static int planner_init(struct planner *p, const struct flush_options *options, 
     p->reachable = true;
     p->dlq_dropped = metric_new(METRIC_COUNTER, "wavehouse_dlq_dropped_total",
                                 "Dead letters dropped to stay within dlq.max_bytes", NULL);
-    flush_shelf_init(&p->shelf);
+    flush_shelf_init(&p->shelf, &p->options.fold);
     flush_watches_init(&p->watches);
     flush_pace_restart(&p->pace);
     p->pace.rows_per_s = options->catch_up_rows_per_s;

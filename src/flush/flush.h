@@ -38,6 +38,18 @@ struct flush_msg {
     enum flush_msg_kind kind;
 };
 
+/* WAL_CONTROL entries that belong to another room. They are applied like letters and jobs: in log
+ * order, in the store transaction that covers them, so exactly once. Planner thread. */
+struct flush_fold {
+    void *ctx;
+    bool (*claims)(void *ctx, struct slice payload);
+    /* A transaction that fails is tried again whole, with the same entries and perhaps more. */
+    void (*apply)(void *ctx, struct store_txn *txn, uint64_t index, uint64_t time_ns,
+                  struct slice payload);
+    /* The store has all of them up to this log index, some just now. False: to be told again. */
+    bool (*stored)(void *ctx, uint64_t index);
+};
+
 struct flush_options {
     struct wal *wal;
     struct commit_log *commit;
@@ -65,6 +77,7 @@ struct flush_options {
     /* ingest.unknown_columns: hold, for this table? NULL: for none. Any flush thread. */
     bool (*hold)(void *ctx, struct slice table);
     void *ctx;
+    struct flush_fold fold; /* .claims NULL: none */
 };
 
 /* Replays what is needed from the log (from the stored low index), then starts planning. Subscribes

@@ -718,6 +718,7 @@ void planner_run(struct planner *p)
         uint64_t next = act(p, now);
         bool was_full = planner_shelf_full(p);
         more = (planner_store_turn(p, now) && was_full) || more;
+        planner_tell_fold(p);
         planner_publish(p, now);
         if (finished(p))
             break;
@@ -729,6 +730,7 @@ void planner_run(struct planner *p)
     (void)read_log(p, io_monotonic_ns(), &more);
     if (p->replayed && p->applied_index > p->stored.applied_index)
         (void)planner_store(p);
+    planner_tell_fold(p);
     planner_publish(p, io_monotonic_ns());
     take_messages(p, io_monotonic_ns()); /* the loops have ended: no question comes after these */
     flush_watches_stop(&p->watches);

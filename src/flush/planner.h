@@ -36,6 +36,7 @@ struct planner {
     struct flush_receipt receipt; /* of the last purge applied; under lock once committed */
     uint64_t held_stored;         /* bytes on the shelf of held records */
     bool dirty, reset, trim_dlq, store_failed;
+    bool fold_due;                 /* the fold has not been told what is stored */
     uint64_t store_ns, metrics_ns; /* not before */
     uint64_t random;
     struct metric *dlq_dropped;
@@ -63,6 +64,8 @@ bool planner_store_due(const struct planner *p);
 bool planner_store_turn(struct planner *p, uint64_t now);
 /* Store everything read so far; false: it is tried again. */
 bool planner_store(struct planner *p);
+/* Tell the fold what the store has, if that is due. */
+void planner_tell_fold(struct planner *p);
 /* For other threads: how far the shelves are, and the bytes that are held. */
 void planner_publish_shelf(struct planner *p);
 

@@ -85,6 +85,7 @@ static void shelf_stored(struct planner *p)
     }
     if (p->shelf.held)
         wake_watch(p);
+    p->fold_due = p->fold_due || p->shelf.folded;
     flush_shelf_reset(&p->shelf);
 }
 
@@ -116,6 +117,13 @@ bool planner_store(struct planner *p)
     p->stored.low_index = low;
     commit_set_trim(p->options.commit, low, p->options.retain_ms * NS_PER_MS);
     return true;
+}
+
+void planner_tell_fold(struct planner *p)
+{
+    struct flush_fold *fold = &p->options.fold;
+    if (p->fold_due)
+        p->fold_due = !fold->stored(fold->ctx, p->stored.applied_index);
 }
 
 /* What is stored is the sum of the log up to one entry, whichever; but before the log's end is

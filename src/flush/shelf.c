@@ -21,15 +21,17 @@ enum {
     OP_HEAD = 24
 };
 enum op_kind {
-    OP_DEAD,   /* a WAL_DEAD_LETTER payload */
-    OP_HELD,   /* a WAL_EVENTS payload with WAL_BATCH_HELD */
-    OP_ORIGIN, /* an origin section */
-    OP_CONTROL /* a WAL_CONTROL payload */
+    OP_DEAD,    /* a WAL_DEAD_LETTER payload */
+    OP_HELD,    /* a WAL_EVENTS payload with WAL_BATCH_HELD */
+    OP_ORIGIN,  /* an origin section */
+    OP_CONTROL, /* a WAL_CONTROL payload */
+    OP_FOLD     /* one of another room */
 };
 
-void flush_shelf_init(struct flush_shelf *s)
+void flush_shelf_init(struct flush_shelf *s, const struct flush_fold *fold)
 {
     memset(s, 0, sizeof(*s));
+    s->fold = *fold;
     buf_init(&s->ops, SIZE_MAX);
 }
 
@@ -42,7 +44,7 @@ void flush_shelf_reset(struct flush_shelf *s)
 {
     buf_reset(&s->ops);
     s->held_bytes = 0;
-    s->held = s->urgent = false;
+    s->held = s->urgent = s->folded = false;
 }
 
 /* ---- noting ---- */
@@ -97,10 +99,15 @@ int flush_shelf_dead(struct flush_shelf *s, const struct wal_view *v)
 int flush_shelf_control(struct flush_shelf *s, const struct wal_view *v)
 {
     enum flush_control_kind kind;
-    if (!flush_control_kind(v->payload, &kind))
+    bool folded = s->fold.claims != NULL && s->fold.claims(s->fold.ctx, v->payload);
+    if (!folded && !flush_control_kind(v->payload, &kind))
         return 0;
-    s->urgent = true;
-    return op_add(s, OP_CONTROL, v, v->payload);
+    int rc = op_add(s, folded ? OP_FOLD : OP_CONTROL, v, v->payload);
+    if (rc == 0) {
+        s->urgent = true;
+        s->folded = s->folded || folded;
+    }
+    return rc;
 }
 
 /* ---- applying ---- */
@@ -391,6 +398,9 @@ void flush_shelf_apply(const struct flush_shelf *s, struct store_txn *txn, uint3
             break;
         case OP_CONTROL:
             apply_control(&a, &op);
+            break;
+        case OP_FOLD:
+            s->fold.apply(s->fold.ctx, txn, op.index, op.time_ns, op.bytes);
             break;
         }
     }

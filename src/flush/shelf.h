@@ -17,9 +17,11 @@ struct flush_shelf {
     uint64_t held_bytes; /* of records to be held among them */
     bool held;           /* there are some */
     bool urgent;         /* somebody waits for the store to have them */
+    bool folded;         /* the fold has some */
+    struct flush_fold fold;
 };
 
-void flush_shelf_init(struct flush_shelf *s);
+void flush_shelf_init(struct flush_shelf *s, const struct flush_fold *fold);
 void flush_shelf_fini(struct flush_shelf *s);
 /* The store has them. */
 void flush_shelf_reset(struct flush_shelf *s);

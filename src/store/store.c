@@ -78,6 +78,7 @@ static int store_open_dbs(struct store *s)
         {"meta", &s->meta},
         {"positions", &s->positions},
         {"jobs", &s->jobs},
+        {"control", &s->control},
         {"dead", &dead->letters},
         {"dead_table", &dead->by_table},
         {"dead_count", &dead->counts},
@@ -377,6 +378,13 @@ void store_txn_applied(struct store_txn *t, uint64_t applied_index, uint64_t low
     CHECK_MAGIC(t, STORE_TXN_MAGIC);
     t->meta.applied_index = applied_index;
     t->meta.low_index = low_index;
+}
+
+void store_txn_spoil(struct store_txn *t, int code, const char *why)
+{
+    CHECK_MAGIC(t, STORE_TXN_MAGIC);
+    if (t->err.code == 0)
+        (void)err_set(&t->err, code, "store: %s", why);
 }
 
 uint32_t store_txn_epoch(const struct store_txn *t)

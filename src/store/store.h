@@ -11,6 +11,7 @@
  *   …_table     (table, epoch, index, ordinal)        kept in the same transaction
  *   …_count     table → records, bytes                "
  *   jobs        number → state of a replay            "
+ *   control     kind, name → document                 " (src/control)
  *
  * Blobs and letters live here only (a letter also in the log while its segment is retained);
  * positions can be rebuilt from the log. Every commit is durable on this disk: LMDB
@@ -157,6 +158,20 @@ bool store_txn_job_get(struct store_txn *t, uint64_t job, struct slice *value);
 void store_txn_job_each(struct store_txn *t,
                         bool (*each)(void *ctx, uint64_t job, struct slice value), void *ctx);
 void store_txn_job_delete(struct store_txn *t, uint64_t job);
+
+/* Control documents: values under keys of 1 … 400 bytes, in key order. What keys and values mean is
+ * the control room's business. The slices are valid during the call. Any thread. */
+typedef bool store_control_fn(void *ctx, struct slice key, struct slice value);
+int store_control_each(struct store *s, store_control_fn *each, void *ctx,
+                       struct err *e) WH_MUST_CHECK;
+void store_txn_control_each(struct store_txn *t, store_control_fn *each, void *ctx);
+void store_txn_control_put(struct store_txn *t, struct slice key, struct slice value);
+/* The value as this transaction sees it, valid until its next call; false: there is none. */
+bool store_txn_control_get(struct store_txn *t, struct slice key, struct slice *value);
+void store_txn_control_delete(struct store_txn *t, struct slice key);
+
+/* The commit will fail with this code, unless something failed before. */
+void store_txn_spoil(struct store_txn *t, int code, const char *why);
 
 /* Durable when 0; otherwise nothing of it happened. The transaction is gone either way. */
 int store_txn_commit(struct store_txn *t, struct err *e) WH_MUST_CHECK;

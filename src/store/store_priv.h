@@ -30,7 +30,7 @@ struct store_shelf_dbs {
 struct store {
     uint32_t magic;
     MDB_env *env;
-    MDB_dbi blobs, meta, positions, jobs;
+    MDB_dbi blobs, meta, positions, jobs, control;
     struct store_shelf_dbs shelves[STORE_SHELVES];
 };
 

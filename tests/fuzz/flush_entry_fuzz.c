@@ -35,7 +35,7 @@ static void read_again(struct slice in)
     if (flush_job_end_get(in, &end, NULL) == 0)
         for (size_t i = 0; i < end.reason.len; i++)
             sum += (uint8_t)end.reason.ptr[i];
-    flush_shelf_init(&shelf);
+    flush_shelf_init(&shelf, &(struct flush_fold){0});
     if (flush_shelf_control(&shelf, &v) != 0 || flush_shelf_dead(&shelf, &v) != 0)
         abort();
     flush_shelf_fini(&shelf);
