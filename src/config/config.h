@@ -140,6 +140,14 @@ struct config {
         uint64_t max_bytes; /* 0: a tenth of wal.max_bytes */
     } dlq;
     struct {
+        const char *file_path; /* empty: no file seeds the control store */
+        bool strict;
+    } policy;
+    struct {
+        const char *dir; /* empty: none */
+        bool strict;
+    } pipes;
+    struct {
         uint64_t default_max_rows, timestamp_bucket_s;
         bool timestamp_iso;      /* query.timestamp_format: iso */
         uint32_t max_concurrent; /* statements on ClickHouse at a time */
