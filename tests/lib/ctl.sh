@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # used by those who source this
 # SPDX-License-Identifier: Apache-2.0
 # What tests of wavehousectl share. Sourced, never run: $ctl, a folder $tmp that goes at the end, a count $n of assertions.
 set -u
