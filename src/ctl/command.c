@@ -335,6 +335,18 @@ int ctl_ask(struct ctl_run *r, const char *method, const char *target, const str
     return r->answer.status < 500 ? CTL_REFUSED : CTL_SYSTEM;
 }
 
+bool ctl_ask_table(struct ctl_run *r, const char *path, int *status)
+{
+    buf_reset(&r->target);
+    buf_put_str(&r->target, path);
+    ctl_put_parameter(&r->target, "table", r->o.table);
+    buf_put_u8(&r->target, '\0');
+    *status = ctl_ask(r, "GET", r->target.ptr, NULL);
+    if (*status == CTL_OK && r->o.json)
+        ctl_print_answer(r);
+    return *status == CTL_OK && !r->o.json;
+}
+
 void ctl_refresh_schema(struct ctl_run *r)
 {
     struct err e;

@@ -45,6 +45,9 @@ void ctl_commands_usage(const struct ctl_command *table, FILE *to);
 /* Ask the daemon. CTL_OK: the answer was 2xx, its JSON is in r->doc. Otherwise its "error", or why
  * there is none, was printed: CTL_REFUSED for 4xx, CTL_SYSTEM for the rest. body NULL: none. */
 int ctl_ask(struct ctl_run *r, const char *method, const char *target, const struct buf *body);
+/* Ask for path, of --table or of all tables. True: the answer is to be shown. False: *status is how
+ * the command ends; with --json the answer was printed as it is. */
+bool ctl_ask_table(struct ctl_run *r, const char *path, int *status);
 /* Have the daemon read the schema anew, so that what is asked next is checked against the tables as
  * they are now. Where that fails the last known schema does. */
 void ctl_refresh_schema(struct ctl_run *r);
