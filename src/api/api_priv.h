@@ -47,7 +47,7 @@ struct api_loop {
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
     struct api_auth *auth;
-    const char *route; /* the pattern that the request at hand matches; NULL: none */
+    const char *route;                /* the pattern that the request at hand matches; NULL: none */
     struct control_snapshot *control; /* NULL before the first request */
     uint64_t control_version;
     struct ingest_readers *readers;
