@@ -92,6 +92,7 @@
 #define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
 #define LIMIT_PIPES             1000
 #define LIMIT_PIPE_NAME_BYTES   256
+#define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
 
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */

@@ -34,6 +34,11 @@ static const char *check_path(struct slice *s)
     return s->len > 0 && s->ptr[0] == '/' ? NULL : "an absolute path";
 }
 
+static const char *check_path_or_none(struct slice *s)
+{
+    return s->len == 0 || s->ptr[0] == '/' ? NULL : "an absolute path, or empty for none";
+}
+
 static const char *check_url_path(struct slice *s)
 {
     if (s->len < 2 || s->ptr[0] != '/')
@@ -136,11 +141,6 @@ static const char *check_jwks_url(struct slice *s)
             return NULL;
     }
     return "an https:// URL (http:// is taken from this machine only)";
-}
-
-static const char *check_path_or_none(struct slice *s)
-{
-    return s->len == 0 ? NULL : check_path(s);
 }
 
 static const char *check_claim_path(struct slice *s)
@@ -361,6 +361,17 @@ const struct config_key config_key_table[] = {
          "Budget of the dead letters."),
      .initial = "0", RANGE(MIB, PIB), .zero_ok = true},
 
+    {KEY("policy.file_path", policy.file_path, CONFIG_TEXT, "", "reload",
+         "A policy in JSON or YAML that is taken over when none is stored yet."),
+     .check = check_path_or_none},
+    {KEY("policy.strict", policy.strict, CONFIG_FLAG, "false", "reload",
+         "Refuse a policy with members that mean nothing.")},
+    {KEY("pipes.dir", pipes.dir, CONFIG_TEXT, "", "reload",
+         "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
+     .check = check_path_or_none},
+    {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
+         "Refuse a pipe with members that mean nothing.")},
+
     {KEY("prometheus.enabled", prometheus.enabled, CONFIG_FLAG, "true", "restart",
          "Serve metrics.")},
     {KEY("prometheus.path", prometheus.path, CONFIG_TEXT, "/metrics", "restart",
@@ -388,7 +399,6 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 static const char *const later_names[] = {
     "server.tls",     "server.control_socket",
     "clickhouse.tls", "dlq.tables",
-    "policy",         "pipes",
     "query",          "cache",
     "stream",         "errors",
     "cluster",
