@@ -172,12 +172,39 @@ void api_reply_text(struct api_loop *a, struct http_request *r, int status)
     http_reply(r, &reply);
 }
 
+/* Connections that are open keep the certificate that they began with. */
+static int tls_make(struct api_loop *a)
+{
+    struct http_tls_material *m =
+        a->shared->tls != NULL ? a->shared->tls(a->shared->config_ctx) : NULL;
+    if (m == NULL || m == a->tls_material) {
+        http_tls_material_unref(m);
+        return 0;
+    }
+    struct err e;
+    struct http_tls_context *x;
+    int rc = http_tls_context_new(&x, m, &e);
+    if (rc != 0) {
+        log_error("tls.refused", "%s; the certificate in force stays", e.text);
+        http_tls_material_unref(m);
+        return rc;
+    }
+    http_tls_material_unref(a->tls_material);
+    http_tls_context_unref(a->tls);
+    a->tls_material = m;
+    a->tls = x;
+    return 0;
+}
+
 /* The parts of the configuration that the http room needs, in its own terms. */
 static int http_options_make(struct api_loop *a)
 {
     const struct config *c = a->config;
     struct slice *origins = NULL;
     bool any = false;
+    int rc = tls_make(a);
+    if (rc != 0 && a->tls == NULL)
+        return rc;
     if (c->cors.allowed_origin_count > 0) {
         origins = calloc(c->cors.allowed_origin_count, sizeof(*origins));
         if (origins == NULL)
@@ -193,6 +220,7 @@ static int http_options_make(struct api_loop *a)
         .idle_timeout_ms = c->server.idle_timeout_ms,
         .header_timeout_ms = c->server.header_timeout_ms,
         .body_timeout_ms = c->server.body_timeout_ms,
+        .tls = a->tls,
         .cors_any = any,
         .cors_origins = origins,
         .cors_origin_count = c->cors.allowed_origin_count,
@@ -298,7 +326,7 @@ static void metrics_make(struct api_metrics *m)
 }
 
 int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
-                 const int *listen_fds, int listen_count, struct err *e)
+                 const struct http_listener *listeners, int listen_count, struct err *e)
 {
     struct api_loop *a = calloc(1, sizeof(*a));
     if (a == NULL)
@@ -365,7 +393,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         return err_set_errno(e, rc, "making a socket loop");
     }
     struct http_handler handler = {.ctx = a, .on_head = on_head, .on_request = on_request};
-    rc = http_server_new(&a->server, loop_base(loop), listen_fds, listen_count, &handler,
+    rc = http_server_new(&a->server, loop_base(loop), listeners, listen_count, &handler,
                          &a->http_options, e);
     if (rc != 0) {
         api_loop_free(a);
@@ -418,6 +446,8 @@ void api_loop_free(struct api_loop *a)
     control_snapshot_unref(a->control);
     config_unref(a->config);
     free(a->cors_origins);
+    http_tls_context_unref(a->tls);
+    http_tls_material_unref(a->tls_material);
     buf_fini(&a->name);
     buf_fini(&a->text);
     buf_fini(&a->refusal);

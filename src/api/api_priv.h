@@ -44,6 +44,8 @@ struct api_loop {
     const struct config *config;
     uint64_t config_version;
     struct http_options http_options;
+    struct http_tls_material *tls_material; /* what tls was made of; NULL: none */
+    struct http_tls_context *tls;
     struct slice *cors_origins;
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;

@@ -22,6 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* server.control_socket unless set: the folder that the unit makes. */
+#define CONFIG_CONTROL_SOCKET "/run/wavehoused/wavehoused.sock"
+
 struct config_endpoint {
     char host[256]; /* name or address, IPv6 without brackets */
     uint16_t port;
@@ -73,6 +76,10 @@ struct config {
         uint32_t max_connections;
         uint64_t max_body; /* bytes */
         uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms, shutdown_timeout_ms;
+        struct {
+            const char *cert, *key, *client_ca; /* paths of PEM files; "": none */
+        } tls;
+        const char *control_socket;         /* path; "": none */
         const char *const *trusted_proxies; /* "10.0.0.0/8", "::1" */
         uint32_t trusted_proxy_count;
     } server;

@@ -198,6 +198,18 @@ const struct config_key config_key_table[] = {
     {KEY("server.shutdown_timeout", server.shutdown_timeout_ms, CONFIG_DURATION, "10s", "reload",
          "Longest drain at a stop: requests that came in are answered, then connections close."),
      RANGE(0, HOUR_MS)},
+    {KEY("server.tls.cert", server.tls.cert, CONFIG_TEXT, "", "reload",
+         "PEM file of the certificate and its issuers; with it the port speaks HTTPS."),
+     .check = check_path_or_none},
+    {KEY("server.tls.key", server.tls.key, CONFIG_TEXT, "", "reload",
+         "PEM file of the certificate's private key."),
+     .check = check_path_or_none},
+    {KEY("server.tls.client_ca", server.tls.client_ca, CONFIG_TEXT, "", "reload",
+         "PEM file of authorities; with it only clients with a certificate of theirs get in."),
+     .check = check_path_or_none},
+    {KEY("server.control_socket", server.control_socket, CONFIG_TEXT, CONFIG_CONTROL_SOCKET,
+         "restart", "Unix socket whose users are the operator, without a token; \"\": none."),
+     .check = check_path_or_none},
 
     {KEY("server.trusted_proxies", server.trusted_proxies, CONFIG_TEXTS, "", "reload",
          "Addresses and networks of proxies whose X-Forwarded-For tells who the client is."),
@@ -397,11 +409,7 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "server.tls",     "server.control_socket",
-    "clickhouse.tls", "dlq.tables",
-    "query",          "cache",
-    "stream",         "errors",
-    "cluster",
+    "clickhouse.tls", "dlq.tables", "query", "cache", "stream", "errors", "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 

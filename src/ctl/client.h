@@ -10,23 +10,21 @@
 
 struct client {
     char host[256], port[8];
+    char socket[108];  /* path of the control socket; empty: host and port count */
     char prefix[1024]; /* of the path, where a proxy mounts the daemon; no slash at its end */
     char credential[8 * 1024 + 64]; /* a header line, or empty */
     struct buf rx;
 };
 
 /* How the daemon is to know who asks. The first that is there: key_file, token_file,
- * $WAVEHOUSE_OPERATOR_KEY, $WAVEHOUSE_TOKEN, and for a daemon on this machine CLIENT_KEY_PATH, if
- * it can be read. */
+ * $WAVEHOUSE_OPERATOR_KEY, $WAVEHOUSE_TOKEN. The control socket needs none. */
 struct client_credentials {
     const char *key_file, *token_file; /* NULL: not given; "-": standard input */
 };
-#ifndef CLIENT_KEY_PATH
-#define CLIENT_KEY_PATH "/etc/wavehoused/operator.key"
-#endif
 
-/* url: http://HOST[:PORT][/PREFIX]; NULL: $WAVEHOUSE_URL, else CLIENT_SERVER_DEFAULT. 0, or
- * WH_ESYNTAX with a text. */
+/* url: http://HOST[:PORT][/PREFIX] or unix:PATH; NULL: $WAVEHOUSE_URL, else the control socket of
+ * an installed daemon where this user may use it, else CLIENT_SERVER_DEFAULT. 0, or WH_ESYNTAX with
+ * a text. */
 int client_init(struct client *c, const char *url, struct err *e) WH_MUST_CHECK;
 void client_fini(struct client *c);
 /* After client_init. 0; -errno or WH_E… and it was said on standard error. */

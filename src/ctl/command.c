@@ -157,10 +157,10 @@ static void print_help(const struct ctl_command *c, FILE *to)
 {
     (void)fprintf(to,
                   "usage: wavehousectl %s\n\n%s\n"
-                  "Always: --server URL (default $WAVEHOUSE_URL, else " CLIENT_SERVER_DEFAULT
-                  "), --json,\n"
+                  "Always: --server URL (http://… or unix:PATH; default $WAVEHOUSE_URL, else the\n"
+                  "control socket, else " CLIENT_SERVER_DEFAULT "), --json,\n"
                   "--operator-key-file FILE, --token-file FILE (default $WAVEHOUSE_OPERATOR_KEY, "
-                  "$WAVEHOUSE_TOKEN, else\n" CLIENT_KEY_PATH " for this machine's daemon).\n",
+                  "$WAVEHOUSE_TOKEN).\n",
                   c->usage, c->help);
 }
 

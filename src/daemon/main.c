@@ -2,6 +2,7 @@
 /* The command line of wavehoused(8). */
 #include "daemon/daemon.h"
 #include "daemon/seeds.h"
+#include "daemon/tls_files.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -53,8 +54,15 @@ static int print_all(const struct buf *text)
 }
 
 /* The files that the settings name count as part of them. */
-static int check_seeds(const struct config *config)
+static int check_files(const struct config *config)
 {
+    struct http_tls_material *tls;
+    struct err e;
+    if (tls_files_load(config, &tls, &e) != 0) {
+        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        return DAEMON_FAILED;
+    }
+    http_tls_material_unref(tls);
     struct seeds *seeds;
     struct buf findings;
     struct queue unused;
@@ -131,7 +139,7 @@ int main(int argc, char **argv)
         status = print_all(&text);
         config_unref(config);
     } else if (check) {
-        status = check_seeds(config);
+        status = check_files(config);
         config_unref(config);
     } else {
         status = daemon_run(&options, config);

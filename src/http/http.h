@@ -45,12 +45,14 @@ struct http_request {
     uint32_t field_count;
     struct slice content_type; /* first Content-Type, or len 0 */
     struct slice request_id;   /* X-Request-ID as sent, or a generated one */
-    struct slice peer;         /* "127.0.0.1:5123" */
-    struct slice body;         /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
-                                  readable bytes */
-    uint64_t received_ns;      /* monotonic, at the head's last byte */
-    void *user;                /* the handler's; starts NULL */
-    bool identified;           /* the handler's; starts false */
+    struct slice peer;         /* "127.0.0.1:5123"; "uid 0" on the control socket */
+    bool is_control;           /* came in by the control socket: the sender is the operator */
+    bool is_tls;
+    struct slice body;    /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
+                             readable bytes */
+    uint64_t received_ns; /* monotonic, at the head's last byte */
+    void *user;           /* the handler's; starts NULL */
+    bool identified;      /* the handler's; starts false */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
@@ -72,6 +74,7 @@ struct http_handler {
 struct http_options {         /* reloadable: http_server_reconfigure */
     uint32_t connections_max; /* of this server (loop); further ones wait in the backlog */
     uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms;
+    struct http_tls_context *tls;     /* for HTTP_LISTEN_TLS; a reference is taken. NULL: none */
     bool cors_any;                    /* the allow-list has "*" */
     const struct slice *cors_origins; /* exact origins; owned by the caller until replaced */
     uint32_t cors_origin_count;
@@ -79,12 +82,24 @@ struct http_options {         /* reloadable: http_server_reconfigure */
 
 struct event_base;
 struct http_server;
+struct http_tls_context;
 
-/* base: of the calling thread's loop. listen_fds are shared by all loops (each loop accepts from
- * all); non-blocking, owned by the caller. */
-int http_server_new(struct http_server **out, struct event_base *base, const int *listen_fds,
-                    int listen_count, const struct http_handler *handler,
-                    const struct http_options *options, struct err *e) WH_MUST_CHECK;
+enum http_listen_kind {
+    HTTP_LISTEN_PLAIN,
+    HTTP_LISTEN_TLS,    /* http_options.tls says with which certificate */
+    HTTP_LISTEN_CONTROL /* a unix socket whose mode decides who gets in */
+};
+struct http_listener {
+    int fd; /* non-blocking */
+    enum http_listen_kind kind;
+};
+
+/* base: of the calling thread's loop. The listeners are shared by all loops (each loop accepts from
+ * all) and the caller's. */
+int http_server_new(struct http_server **out, struct event_base *base,
+                    const struct http_listener *listeners, int listen_count,
+                    const struct http_handler *handler, const struct http_options *options,
+                    struct err *e) WH_MUST_CHECK;
 void http_server_reconfigure(struct http_server *s, const struct http_options *options);
 /* Stop accepting; idle connections close now, busy ones after their last answer (Connection:
  * close). on_drained runs once none is left. */
@@ -96,6 +111,10 @@ uint32_t http_server_connections(const struct http_server *s);
  * a free one. *port_out gets the port. Returns through *fd. Any thread. */
 int http_listen(const char *address, uint16_t port, int *fd, uint16_t *port_out,
                 struct err *e) WH_MUST_CHECK;
+
+/* The control socket at path: mode 0660, so owner and group may use it. A socket that nobody
+ * answers at is replaced; -EADDRINUSE: another process does. Through *fd. Any thread. */
+int http_listen_control(const char *path, int *fd, struct err *e) WH_MUST_CHECK;
 
 struct http_reply {
     int status;
@@ -122,40 +141,49 @@ void http_reply_json_extra(struct http_request *r, struct slice extra, struct sl
  * on_closed has been called or http_stream_end was. Bytes are queued and written as the client
  * reads; a writer looks at http_stream_queued and waits for on_room rather than queue without
  * bound. HTTP/1.1 clients get chunks, 1.0 clients a body that ends with the connection. No further
- * request of the connection is parsed while its stream is open. */
+ * request of the connection is parsed while its stream is open.
+ *
+ * An open stream without queued bytes has no clock. With queued bytes it is as any answer: a client
+ * that takes none of them for the body timeout is closed. */
 struct http_stream;
 
 struct http_stream_events {
     void *ctx;
-    /* What is queued has fallen to room_bytes or less since more was. May write. */
+    /* What is queued has fallen to room_bytes or less since more was. May write, and end. */
     void (*on_room)(void *ctx);
-    /* The client is gone, or the server drains: the stream is gone after this returns. Not called
-     * for http_stream_end. */
+    /* Nobody reads any more: the stream is gone. Never from within a call of http_stream_…; not
+     * called for http_stream_end. */
     void (*on_closed)(void *ctx);
     size_t room_bytes;
+    /* A body that has no end of its own (server-sent events): a client that shuts down its sending
+     * side is taken as gone, and a server that drains ends the stream at once. Otherwise such a
+     * client still gets its answer, and draining waits for the end. */
+    bool endless;
 };
 
 /* Bytes that several streams send: counted, immutable, freed with the last of them. On one loop's
  * thread only. */
 struct http_block;
-struct http_block *http_block_new(struct slice bytes); /* NULL: no memory */
+struct http_block *http_block_new(struct slice bytes); /* NULL: no memory, or no bytes */
 struct http_block *http_block_ref(struct http_block *b);
-void http_block_unref(struct http_block *b);
+void http_block_unref(struct http_block *b); /* NULL is fine */
 struct slice http_block_bytes(const struct http_block *b);
 
-/* Begin with the head; body, if any, is its first piece. 0; -ENOMEM and the request was answered
- * 500. on_closed may be called from within. */
+/* Begin with the head; body, if any, is its first piece. Only for requests that on_request was
+ * called for. 0; else there is no stream and the request is gone: -ENOMEM, it was answered 503;
+ * -EPIPE, the client had left. A HEAD gets its head; on_closed follows. */
 int http_stream_begin(struct http_request *r, const struct http_reply *head,
                       const struct http_stream_events *events,
                       struct http_stream **out) WH_MUST_CHECK;
 /* Queue bytes, by copy or by reference. 0; -ENOMEM, WH_EFULL over HTTP_STREAM_BYTES_MAX: the stream
  * is then broken off as by http_stream_end(s, false). Nothing is written before the loop's turn
  * ends, so many small ones leave in one system call. */
+#define HTTP_STREAM_BYTES_MAX ((size_t)64 << 20) /* three of the largest records */
 int http_stream_write(struct http_stream *s, struct slice bytes) WH_MUST_CHECK;
 int http_stream_write_block(struct http_stream *s, struct http_block *b) WH_MUST_CHECK;
 size_t http_stream_queued(const struct http_stream *s); /* bytes not yet with the kernel */
-/* whole: the body ends here, and the connection goes on; else it is cut, so that the client sees
- * that something is missing. The stream is gone. */
+/* whole: the body ends here, and the connection goes on; else what is queued is dropped and the
+ * connection cut, so that the client sees that something is missing. The stream is gone. */
 void http_stream_end(struct http_stream *s, bool whole);
 
 bool http_field_is(const struct http_field *f, const char *lower_name);

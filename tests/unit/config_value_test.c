@@ -108,7 +108,9 @@ static void test_names(void)
     lookup_is("auth", CONFIG_SECTION);
     lookup_is("auth.jwt_secret_file", CONFIG_KEY);
     lookup_is("auth.issuer_file", CONFIG_UNKNOWN);
-    lookup_is("server.tls.cert", CONFIG_LATER);
+    lookup_is("server.tls.cert", CONFIG_KEY);
+    lookup_is("server.tls", CONFIG_SECTION);
+    lookup_is("clickhouse.tls.enabled", CONFIG_LATER);
     lookup_is("authority", CONFIG_UNKNOWN);
     lookup_is("serv", CONFIG_UNKNOWN);
     lookup_is("", CONFIG_UNKNOWN);
@@ -215,7 +217,8 @@ static void test_every_key(void)
             check_range(&s, key, why);
         const char *dot = strchr(name, '.');
         bool shape =
-            (dot == NULL || strchr(dot + 1, '.') == NULL) &&
+            (dot == NULL || strchr(dot + 1, '.') == strrchr(name, '.') ||
+             strchr(dot + 1, '.') == NULL) && /* three parts at most */
             strlen(name) + strlen("_file") < CONFIG_NAME_BYTES_MAX / 2 &&
             (strcmp(key->info.apply, "reload") == 0 || strcmp(key->info.apply, "restart") == 0) &&
             key->info.meaning[strlen(key->info.meaning) - 1] == '.';

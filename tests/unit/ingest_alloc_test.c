@@ -236,7 +236,7 @@ int main(void)
         discovery_start(&shared.discovery, shared.store, &dopt, &e) == 0 &&
         start_dedupe(&shared, ids_path, &e) == 0 &&
         http_listen("127.0.0.1", 0, &listen_fd, &port, &e) == 0 && loop_new(&loop, &e) == 0 &&
-        api_loop_new(&api, &shared, loop, &listen_fd, 1, &e) == 0;
+        api_loop_new(&api, &shared, loop, &(struct http_listener){.fd = listen_fd}, 1, &e) == 0;
     if (!ok(started, "log, store, discovery and one loop started %s", e.text))
         return tap_done();
     pthread_t thread;

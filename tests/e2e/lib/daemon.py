@@ -56,7 +56,7 @@ class Daemon:
         self.config_path = os.path.join(self.dir, "wavehoused.yaml")
         self.config = {
             "data_dir": os.path.join(self.dir, "data"),
-            "server": {"listen": "127.0.0.1", "port": self.port},
+            "server": {"listen": "127.0.0.1", "port": self.port, "control_socket": os.path.join(self.dir, "control.sock")},
             "wal": {"segment_size": "8MiB", "max_bytes": "2GiB", "min_free": "64MiB"},
             "schema": {"refresh_interval": "2s"},
         }
