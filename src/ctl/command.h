@@ -12,7 +12,8 @@
 
 /* Options of all commands; a command names those that it takes. */
 struct ctl_options {
-    const char *server, *table, *before, *error_code, *data, *from, *to, *into, *rate, *limit;
+    const char *server, *operator_key_file, *token_file;
+    const char *table, *before, *error_code, *data, *from, *to, *into, *rate, *limit;
     bool json, held, all, dry_run, ignore_unknown, yes, follow;
     struct buf rules; /* "{…},{…}" of --rules and its short forms, in their order */
     char **args;      /* what is left */
