@@ -185,7 +185,7 @@ static int raw_status(const struct query_answer *answer)
     }
 }
 
-void query_reply_failure(struct api_loop *a, struct http_request *r, const struct query_answer *answer,
+void api_query_refuse(struct api_loop *a, struct http_request *r, const struct query_answer *answer,
                   bool raw, bool writes)
 {
     bool busy = answer->class == QUERY_BUSY || answer->class == QUERY_STOPPED;
@@ -243,7 +243,7 @@ static void answer_back(struct api_loop *a, struct query_op *op, const struct qu
     if (a->stopping)
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
     else if (answer->class != QUERY_FINE)
-        query_reply_failure(a, r, answer, op->raw, op->writes);
+        api_query_refuse(a, r, answer, op->raw, op->writes);
     else if (op->raw)
         answer_raw(r, answer);
     else if (op->writes)

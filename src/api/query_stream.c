@@ -97,7 +97,7 @@ static void on_last(struct query_stream_op *op, const struct query_piece *p)
         if (op->a->stopping)
             http_reply_error(op->request, 503, SLICE_LIT("service unavailable"), 1);
         else
-            query_reply_failure(op->a, op->request, p->answer, op->raw, false);
+            api_query_refuse(op->a, op->request, p->answer, op->raw, false);
     } else if (op->request != NULL && op->empty.len > 0) {
         http_reply(op->request,
                    &(struct http_reply){.status = 200,

@@ -45,19 +45,28 @@ class Liar:
                 try:
                     up.request("POST", self.path, body, {k: v for k, v in self.headers.items() if k != "Host"})
                     r = up.getresponse()
-                    data = r.read()
                     self.send_response(r.status)
                     for k, v in r.getheaders():
                         if k.lower() not in ("transfer-encoding", "connection", "content-length", "keep-alive"):
                             self.send_header(k, v)
-                    self.send_header("Content-Length", str(len(data)))
+                    self.send_header("Transfer-Encoding", "chunked")
                     self.end_headers()
-                    self.wfile.write(data)
+                    while data := r.read1(1 << 18):
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+                    self.wfile.write(b"0\r\n\r\n")
+                except (OSError, http.client.HTTPException):
+                    self.close_connection = True  # either side has left: the other sees it
                 finally:
                     up.close()
 
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.httpd.daemon_threads = True
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, *_):
+                pass  # the daemon closes connections as it likes
+
+        self.httpd = Server(("127.0.0.1", 0), Handler)
         self.port = self.httpd.server_address[1]
         threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
 
@@ -73,6 +82,14 @@ class Liar:
         self.httpd.server_close()
 
 
+def flood(w, _):
+    """More than anybody wants to hold."""
+    w.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+            b'{"meta":[{"name":"id","type":"UInt64"}],"data":[[0]')
+    for _ in range(1000):
+        w.write(b",[18446744073709551615]" * 5000)
+
+
 # type, value in SQL, JSON. The second list is for servers that know these types.
 TYPES = [
     ("Int8", "-128", "-128"), ("UInt8", "255", "255"), ("Int16", "-32768", "-32768"), ("UInt16", "65535", "65535"),
@@ -85,7 +102,7 @@ TYPES = [
     ("String", "unhex('61FF62')", '"a\ufffdb"'),
     ("Date", "'2026-06-21'", '"2026-06-21"'),
     ("DateTime('UTC')", "'2026-06-21 04:00:00'", '"2026-06-21T04:00:00Z"'),
-    ("DateTime('America/New_York')", "'2026-06-21 00:00:00'", '"2026-06-21T04:00:00Z"'),
+    ("DateTime('America/New_York')", "toDateTime('2026-06-21 00:00:00', 'America/New_York')", '"2026-06-21T04:00:00Z"'),
     ("Nullable(DateTime('UTC'))", "NULL", "null"),
     ("Array(DateTime('America/New_York'))", "[toDateTime('2026-06-21 00:00:00', 'America/New_York')]", '["2026-06-21 00:00:00"]'),
     ("UUID", "'61f0c404-5cb3-11e7-907b-a6006ad3dba0'", '"61f0c404-5cb3-11e7-907b-a6006ad3dba0"'),
@@ -96,7 +113,7 @@ TYPES = [
     ("Tuple(UInt8, String)", "(1, 'x')", '[1,"x"]'),
 ]
 MODERN = [
-    ("Int128", "-170141183460469231731687303715884105728", "-170141183460469231731687303715884105728"),
+    ("Int128", "'-170141183460469231731687303715884105728'", "-170141183460469231731687303715884105728"),
     ("UInt256", "toUInt256('115792089237316195423570985008687907853269984665640564039457584007913129639935')",
      "115792089237316195423570985008687907853269984665640564039457584007913129639935"),
     ("Decimal(38, 10)", "'12345678901234567890.0123456789'", "12345678901234567890.0123456789"),
@@ -127,7 +144,8 @@ class Suite:
         q(f"CREATE MATERIALIZED VIEW {db}.src_to_dst TO {db}.dst AS SELECT id, upper(name) AS name FROM {db}.src")
         q(f"CREATE VIEW {db}.over AS SELECT id, name FROM {db}.dst")
         q(f"CREATE VIEW {db}.slow AS SELECT toUInt64(sum(sleep(0.7))) AS n FROM system.one")
-        q(f"CREATE VIEW {db}.endless AS SELECT toUInt64(sum(sleepEachRow(0.01))) AS n FROM numbers(100000)")
+        q(f"CREATE VIEW {db}.endless AS SELECT max(cityHash64(number)) AS n FROM numbers(1000000000000)")
+        q(f"CREATE TABLE {db}.odd (id UInt64, name String) ENGINE = MergeTree ORDER BY id{window}")
         q(f"CREATE VIEW {db}.broken AS SELECT toUInt64(throwIf(number = 150000)) AS n FROM numbers(200000)")
         q(f"CREATE TABLE {db}.many (n UInt64, at DateTime('UTC'), s String) ENGINE = MergeTree ORDER BY n")
         q(f"INSERT INTO {db}.many SELECT number, toDateTime(number), toString(number) FROM numbers(300000)")
@@ -139,9 +157,9 @@ class Suite:
                     for t, v, _ in self.types))
         self.liar = Liar(s)
         self.d = Daemon(s, db, name="query", settings={
-            "clickhouse.http_port": self.liar.port, "clickhouse.query_timeout": "3s", "flush.interval": "50ms",
+            "clickhouse.http_port": self.liar.port, "clickhouse.query_timeout": "5s", "flush.interval": "50ms",
             "schema.refresh_interval": "1s", "query.default_max_rows": 1000000}).start()
-        self.d.know("ev", "src", "dst")
+        self.d.know("ev", "src", "dst", "odd")
 
     def say(self, text):
         return f"{self.s.name}: {text}"
@@ -183,8 +201,10 @@ class Suite:
                      ", ".join(f"({n}, {n - 2**63}, {f!r})" for n, f in zip(numbers, floats)))
         self.d.know("ints")
         got = self.q("ints", {"select_all": True}).json()
-        same([(x["u"], x["i"], x["f"]) for x in got], [(n, n - 2**63, f) for n, f in zip(numbers, floats)],
-             self.say("500 random 64-bit integers and floats survive"))
+        same([(x["u"], x["i"]) for x in got], [(n, n - 2**63) for n in numbers], self.say("500 random 64-bit integers survive"))
+        if not self.s.modern:  # an old server reads and writes the last digit as it likes
+            floats = [float(x[0]) for x in self.s.rows(f"SELECT f FROM {self.db}.ints")]
+        same([float(x["f"]) for x in got], floats, self.say("and 500 floats"))
 
     # ---- cache
     def cache(self):
@@ -228,8 +248,8 @@ class Suite:
         ok(True, self.say("min_offset= shows one's own write, ten times"))
         began = time.monotonic()
         a = self.all("ev", "&min_offset=999999999999")
-        ok(a.status == 503 and a.fields["retry-after"] == "1" and time.monotonic() - began < 6,
-           self.say("an offset that does not come: 503 after query_timeout"), a)
+        ok(a.status == 503 and a.fields["retry-after"] == "1" and time.monotonic() - began < 9,
+           self.say("an offset that does not come: 503 after query_timeout"), f"{a} {time.monotonic() - began}")
         same(self.all("ev", "&min_offset=1x").status, 400, self.say("no number"))
 
     def single_flight(self):
@@ -263,7 +283,7 @@ class Suite:
             ok(net.wait_for(lambda: running() == 1, 5), self.say("a long query runs"))
         began = time.monotonic()
         ok(net.wait_for(lambda: running() == 0, 10), self.say("its client leaves, and it ends"))
-        ok(time.monotonic() - began < 2.7, self.say("by being killed, not by its deadline"), time.monotonic() - began)
+        ok(time.monotonic() - began < 4, self.say("by being killed, not by its deadline"), time.monotonic() - began)
 
     # ---- failures
     def failure(self, a, status, code, name, **more):
@@ -308,16 +328,9 @@ class Suite:
         text = self.failure(ask(), 503, "clickhouse.unavailable", "a proxy's error")
         ok("127.0.0.1" not in text and "html" not in text, self.say("which does not tell where ClickHouse is"), text)
         liar.answers("`ev`", 200, meta + b"[1]]}", j, "X-ClickHouse-Exception-Code: 60")
-        self.failure(ask(), 500, "clickhouse.unknown", "an exception code without words") if False else \
-            ok(ask().status >= 400, self.say("an exception code beside a fine body"))
+        ok(ask().status == 400, self.say("an exception's number beside a fine body is an exception"))
         liar.answers("`ev`", 301, b"", "Location: http://127.0.0.1:1/")
         self.failure(ask(), 503, "clickhouse.unavailable", "a redirect is not followed")
-
-        def flood(w, _):
-            w.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + meta + b"[0]")
-            row = b",[18446744073709551615]" * 5000
-            for _ in range(1000):
-                w.write(row)
         liar.rules[:] = [("`ev`", flood)]
         self.failure(ask(), 502, "clickhouse.response_too_large", "more than 64 MiB")
 
@@ -329,13 +342,11 @@ class Suite:
         liar.rules[:] = [("`ev`", hang)]
         began = time.monotonic()
         self.failure(ask(), 503, "clickhouse.unavailable", "an answer that does not go on")
-        ok(time.monotonic() - began < 6, self.say("within its deadline"))
+        ok(time.monotonic() - began < 9, self.say("within its deadline"), time.monotonic() - began)
         liar.answers("`ev`", 500, b"Code: 1001, e.displayText() = std::exception\n")
         self.failure(ask(), 500, "clickhouse.unknown", "ClickHouse's own trouble")
         liar.answers("`ev`", 200, meta + b"[1],[2", j)
-        a = self.q("ev", {"columns": ["id"]}, path="/v1/query.ndjson")
-        ok(a.status != 200 or not a.body.endswith(b"\n") or a.status == 599, self.say("NDJSON: half an answer is not whole"), a) \
-            if False else self.cut_stream("/v1/query.ndjson?table=ev", self.say("NDJSON: half an answer is cut"))
+        self.cut_stream("/v1/query.ndjson?table=ev", self.say("NDJSON: half an answer is cut"))
         liar.answers("`ev`", 200, b'"id"\n1\n2\r\n__exception__\r\nabcd\r\nCode: 241. DB::Exception: x\r\n9 abcd\r\n__exception__\r\n',
                      "Content-Type: text/csv", "X-ClickHouse-Exception-Tag: abcd")
         self.cut_stream("/v1/query.csv?table=ev", self.say("CSV: an exception in the middle is cut off"), forbidden=b"Exception")
@@ -403,12 +414,14 @@ class Suite:
             ok(a.status == 400 and a.error == text, self.say(f"SQL refused: {body}"), a)
         same(self.sql("SELECT 2 AS a", other=1).json(), [{"a": 2}], self.say("other members are ignored"))
         same(self.sql("SELECT '" + "x" * 300000 + "' AS s").json()[0]["s"], "x" * 300000, self.say("a long statement"))
-        a = self.sql("SELECT repeat('x', 1000) AS s FROM numbers(100000)")
+        self.liar.rules[:] = [("SELECT 64", flood)]
+        a = self.sql("SELECT 64")
+        self.liar.rules.clear()
         same((a.status, a.error), (502, "clickhouse response exceeded 67108864 bytes; narrow the query or use FORMAT JSONEachRow with streaming"),
              self.say("SQL: more than 64 MiB"))
-        p = subprocess.run(["curl", "-sS", "-d", json.dumps({"sql": "SELECT repeat('x', 1000) AS s FROM numbers(100000) FORMAT TSV"}),
+        p = subprocess.run(["curl", "-sS", "-d", json.dumps({"sql": "SELECT number FROM numbers(2000000) FORMAT TSV"}),
                             f"http://127.0.0.1:{self.d.port}/v1/ops/query"], capture_output=True, timeout=60)
-        same((p.returncode, len(p.stdout)), (0, 100100000), self.say("with its own FORMAT it streams"))
+        same((p.returncode, p.stdout == b"".join(b"%d\n" % i for i in range(2000000))), (0, True), self.say("with its own FORMAT it streams"))
         self.liar.answers("SELECT 31", 502, b"x")
         a = self.sql("SELECT 31")
         ok(a.status == 502 and a.error.startswith("clickhouse request failed: "), self.say("SQL: transport"), a)
@@ -430,8 +443,8 @@ class Suite:
         same(d.call("GET", "/v1/query?table=ev").status, 405, self.say("GET is not there"))
         long = "é\t'\\" * 20000
         same(self.q("ev", {"columns": ["id"], "filters": [{"column": "name", "op": "eq", "value": long}]}).body, b"[]", self.say("a long value"))
-        d.ingest("ev", {"id": 700, "name": "tab\tand\\back'slash`\u0000"}, X_Ack="clickhouse")
-        same(self.q("ev", {"columns": ["id"], "filters": [{"column": "name", "op": "eq", "value": "tab\tand\\back'slash`\u0000"}]}).json(),
+        d.ingest("odd", {"id": 700, "name": "tab\tand\\back'slash`\u0000"}, X_Ack="clickhouse")
+        same(self.q("odd", {"columns": ["id"], "filters": [{"column": "name", "op": "eq", "value": "tab\tand\\back'slash`\u0000"}]}).json(),
              [{"id": 700}], self.say("a value with everything in it finds its row"))
 
     def legacy(self):
@@ -480,7 +493,7 @@ def stopping():
     """A stop while a query runs: the client is answered, the daemon ends."""
     s = clickhouse.generations()[0]
     db = s.database("e2e_query_stop")
-    s.query(f"CREATE VIEW {db}.long AS SELECT toUInt64(sum(sleepEachRow(0.01))) AS n FROM numbers(100000)")
+    s.query(f"CREATE VIEW {db}.long AS SELECT max(cityHash64(number)) AS n FROM numbers(1000000000000)")
     d = Daemon(s, db, name="query-stop", settings={"server.shutdown_timeout": "1s"}).start()
     got = []
 
