@@ -40,6 +40,7 @@ static const struct route routes[] = {
     {"/ready", HTTP_GET, ops_readyz, NULL},
     {"/v1/health", HTTP_GET, ops_v1_health, NULL},
     {"/version", HTTP_GET, ops_version, NULL},
+    {"/openapi.json", HTTP_GET, ops_openapi, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
     {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
     {"/v1/query", HTTP_POST, query_route, NULL},
