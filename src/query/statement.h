@@ -60,6 +60,9 @@ void query_put_literal(struct buf *out, struct slice text);
 void query_statement_put_name(struct query_statement *s, struct slice name);
 /* Append a table to the list. */
 void query_statement_put_table(struct query_statement *s, struct slice name);
+/* Is text -?digits[.digits][e±digits] without leading zeros, as JSON spells numbers? Such a text is
+ * a literal as it stands. */
+bool query_is_number(struct slice text);
 /* Did everything fit? */
 bool query_statement_ok(const struct query_statement *s);
 uint32_t query_statement_value_count(const struct query_statement *s);
