@@ -50,11 +50,20 @@ static const struct route routes[] = {
     {"/v1/ops/drift", HTTP_GET, ops_drift, NULL},
     {"/v1/ops/replay", HTTP_POST, ops_replay_start, NULL},
     {"/v1/ops/replay", HTTP_GET, ops_replay_list, NULL},
+    {"/v1/ops/policy", HTTP_GET, ops_policy_get, NULL},
+    {"/v1/ops/policy", HTTP_PUT, ops_policy_put, NULL},
+    {"/v1/ops/policy/validate", HTTP_POST, ops_policy_validate, NULL},
+    {"/v1/ops/pipes", HTTP_GET, ops_pipe_list, NULL},
+    {"/v1/ops/pipes/", HTTP_PUT, ops_pipe_put_unnamed, NULL},
+    {"/v1/ops/settings/reload", HTTP_POST, ops_settings_reload, NULL},
     {"/v1/ops/dlq/{id}", HTTP_GET, ops_dlq_show, NULL},
     {"/v1/ops/dlq/{id}", HTTP_PUT, ops_dlq_edit, NULL},
     {"/v1/ops/dlq/{id}", HTTP_DELETE, ops_dlq_purge_one, NULL},
     {"/v1/ops/replay/{job}", HTTP_GET, ops_replay_show, NULL},
     {"/v1/ops/replay/{job}", HTTP_DELETE, ops_replay_cancel, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_GET, ops_pipe_get, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_PUT, ops_pipe_put, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_DELETE, ops_pipe_delete, NULL},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -325,8 +334,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->magic = API_MAGIC;
     a->shared = shared;
     a->loop = loop;
-    a->committed.fd = a->discovered.fd = a->replayed.fd = a->controlled.fd = a->watched.fd =
-        a->offsets.fd = -1;
+    a->committed.fd = a->discovered.fd = a->replayed.fd = a->controlled.fd = a->reloaded.fd =
+        a->watched.fd = a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
@@ -350,6 +359,10 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = queue_init(&a->replayed, SIZE_MAX);
     if (rc == 0)
+        rc = queue_init(&a->controlled, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&a->reloaded, SIZE_MAX);
+    if (rc == 0)
         rc = queue_init(&a->watched, SIZE_MAX);
     if (rc == 0)
         rc = queue_init(&a->offsets, SIZE_MAX);
@@ -365,6 +378,10 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         rc = loop_watch_queue(loop, &a->discovered, ops_on_discovered, a);
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->replayed, ops_on_replayed, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->controlled, ops_on_controlled, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->reloaded, ops_on_reloaded, a);
     if (rc == 0)
         rc = ingest_dedupe_loop_new(a);
     if (rc == 0)
@@ -412,6 +429,10 @@ void api_loop_free(struct api_loop *a)
         ops_on_offsets(a);
     if (a->replayed.fd >= 0)
         ops_on_replayed(a);
+    if (a->controlled.fd >= 0)
+        ops_on_controlled(a);
+    if (a->reloaded.fd >= 0)
+        ops_on_reloaded(a);
     ingest_dedupe_loop_free(a);
     ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);
@@ -441,6 +462,10 @@ void api_loop_free(struct api_loop *a)
         queue_fini(&a->offsets);
     if (a->replayed.fd >= 0)
         queue_fini(&a->replayed);
+    if (a->controlled.fd >= 0)
+        queue_fini(&a->controlled);
+    if (a->reloaded.fd >= 0)
+        queue_fini(&a->reloaded);
     a->magic = 0;
     free(a);
 }

@@ -21,6 +21,17 @@
 #include <pthread.h>
 
 struct auth_keys;
+/* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and
+ * again when it is back. */
+struct api_reload {
+    struct queue_link link;
+    struct queue *done;
+    /* filled before it comes back */
+    int result;          /* 0; WH_ESTOPPED: the daemon is stopping, nothing was done */
+    bool adopted;        /* else the settings in force stay, and lines say why */
+    struct buf findings; /* lines: what is wrong, or what the operator has to know; made by the
+                            asker */
+};
 
 struct api_shared {
     struct commit_log *log;
@@ -40,6 +51,8 @@ struct api_shared {
     /* The certificate in force, one reference; NULL: there is none. Changes with config_version.
      * Any thread. */
     struct http_tls_material *(*tls)(void *config_ctx);
+    /* 0, or WH_ESTOPPED and the task is still the caller's. Any thread, never blocks. */
+    int (*reload)(void *config_ctx, struct api_reload *task);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
     struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */

@@ -35,6 +35,7 @@ struct api_loop {
     struct queue discovered;     /* discovery_tasks coming back */
     struct queue replayed;       /* replay_tasks coming back */
     struct queue controlled;     /* control_tasks coming back */
+    struct queue reloaded;       /* api_reloads coming back */
     struct queue watched;        /* watches coming back from the flusher */
     struct queue offsets;        /* offset_tasks coming back from the flusher */
     struct ingest_op *ack_first; /* requests that wait for their watches */
@@ -158,6 +159,21 @@ void ops_replay_show(struct api_loop *a, struct http_request *r);
 void ops_replay_cancel(struct api_loop *a, struct http_request *r);
 void ops_drift(struct api_loop *a, struct http_request *r);
 void ops_on_replayed(void *api_loop);
+
+/* The policy and the pipes: ops_control.c. */
+void ops_policy_get(struct api_loop *a, struct http_request *r);
+void ops_policy_put(struct api_loop *a, struct http_request *r);
+void ops_policy_validate(struct api_loop *a, struct http_request *r);
+void ops_pipe_list(struct api_loop *a, struct http_request *r);
+void ops_pipe_get(struct api_loop *a, struct http_request *r);
+void ops_pipe_put(struct api_loop *a, struct http_request *r);
+void ops_pipe_put_unnamed(struct api_loop *a, struct http_request *r);
+void ops_pipe_delete(struct api_loop *a, struct http_request *r);
+void ops_on_controlled(void *api_loop);
+
+/* Settings: ops_reload.c. */
+void ops_settings_reload(struct api_loop *a, struct http_request *r);
+void ops_on_reloaded(void *api_loop);
 
 /* {"error":…} or JSON from a->text. */
 void api_reply_text(struct api_loop *a, struct http_request *r, int status);

@@ -140,6 +140,14 @@ struct config {
         uint64_t max_bytes; /* 0: a tenth of wal.max_bytes */
     } dlq;
     struct {
+        const char *file_path; /* empty: no file seeds the control store */
+        bool strict;
+    } policy;
+    struct {
+        const char *dir; /* empty: none */
+        bool strict;
+    } pipes;
+    struct {
         bool enabled;
         const char *path;
         uint16_t port; /* 0: the same listener */
