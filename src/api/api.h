@@ -15,6 +15,7 @@
 #include "http/http.h"
 #include "http/loop.h"
 #include "http/tls.h"
+#include "query/runner.h"
 #include "replay/replay.h"
 #include "store/store.h"
 
@@ -40,6 +41,7 @@ struct api_shared {
     struct flush *flush;
     struct limits *limits; /* NULL: none are enforced */
     struct discovery *discovery;
+    struct query_runner *query;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
     struct control *control;         /* the policy, the pipes */

@@ -398,6 +398,10 @@ void http_server_drain(struct http_server *s, void (*on_drained)(void *), void *
         if (http_conn_is_idle(c))
             http_conn_close(c);
     }
+    for (int wait = HTTP_WAIT_NONE; wait < HTTP_WAITS; wait++)
+        for (struct http_conn *c = s->lists[wait].first; c != NULL; c = c->next)
+            if (c->streams > 0)
+                http_server_run_soon(s, c); /* endless ones end now */
     event_active(s->loop->soon, EV_TIMEOUT, 0);
 }
 
