@@ -60,6 +60,13 @@ struct slice query_pipe_name(const struct query_pipe *p)
     return p->name;
 }
 
+const struct slice *query_pipe_roles(const struct query_pipe *p, uint32_t *count)
+{
+    CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
+    *count = p->role_count;
+    return p->roles;
+}
+
 bool query_pipe_allows(const struct query_pipe *p, struct slice role)
 {
     CHECK_MAGIC(p, QUERY_PIPE_MAGIC);

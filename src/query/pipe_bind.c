@@ -80,7 +80,7 @@ static bool refuse(struct binding *w, const char *fmt, ...)
     if (w->result != QUERY_READY)
         return false;
     va_start(ap, fmt);
-    w->result = query_refuse(&w->b->words, w->no, 400, fmt, ap);
+    w->result = query_refusal_put(&w->b->words, w->no, 400, fmt, ap);
     va_end(ap);
     return false;
 }

@@ -20,7 +20,7 @@ void query_statement_reset(struct query_statement *s)
     buf_reset(&s->values);
     buf_reset(&s->value_ends);
     buf_reset(&s->tables);
-    s->tables_unknown = s->writes = s->is_prefer_column = false;
+    s->tables_unknown = s->writes = s->reads_only = s->is_prefer_column = false;
     s->limits = (struct query_limits){0};
 }
 

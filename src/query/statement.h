@@ -39,6 +39,7 @@ struct query_statement {
     struct buf tables;     /* names of the tables that it reads, in the configured database, each
                               ended by NUL; the runner adds what views stand for */
     bool tables_unknown;   /* it may read more than that: cached for 10 s at most (pipes.md §5) */
+    bool reads_only;       /* sent as it is (QUERY_FORM_RAW), but in a session that only reads */
     bool writes;           /* never cached, never coalesced (pipes.md §6) */
     bool is_prefer_column; /* send prefer_column_name_to_alias=1 (http-api §8.3) */
     struct query_limits limits;
