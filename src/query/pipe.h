@@ -52,8 +52,8 @@ bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s);
 /* Append the definition as GET answers it, without empty members. */
 void query_pipe_put_json(const struct query_pipe *p, struct buf *out);
 /* Call fn with each finding that does not make it invalid: placeholders in quotes and comments,
- * double braces that are no placeholder, parameters that the SQL does not name, nobody who may run
- * it. Returns how many. */
+ * double braces that are no placeholder, parameters that the SQL does not name. Returns how many.
+ */
 uint32_t query_pipe_warn(const struct query_pipe *p, access_warn_fn fn, void *arg);
 
 /* ---- binding --------------------------------------------------------------------------------- */
