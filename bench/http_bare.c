@@ -48,7 +48,8 @@ int main(int argc, char **argv)
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     if (http_listen("127.0.0.1", port, &fd, &port, &e) != 0 ||
-        http_server_new(&s, base, &fd, 1, &handler, &options, &e) != 0) {
+        http_server_new(&s, base, &(struct http_listener){.fd = fd}, 1, &handler, &options, &e) !=
+            0) {
         (void)fprintf(stderr, "http_bare: %s\n", e.text);
         return 1;
     }

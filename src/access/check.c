@@ -22,6 +22,46 @@ static const char *computed_word(const struct schema_column *col)
     }
 }
 
+/* ---- stamping -------------------------------------------------------------------------------- */
+
+static bool takes_numbers(const struct ch_type *t)
+{
+    return t->kind <= CH_BFLOAT16 || t->kind == CH_DECIMAL;
+}
+
+/* The value as JSON of the kind that the column wants. */
+static void put_stamp(struct buf *out, const struct schema_column *col,
+                      const struct access_scalar *v)
+{
+    char number[ACCESS_NUMBER_CAP];
+    size_t len;
+    buf_put_str(out, ",\"");
+    buf_put_slice(out, col->json_key);
+    buf_put_str(out, "\":");
+    bool word = slice_eq_str(v->text, "true") || slice_eq_str(v->text, "false");
+    if (takes_numbers(col->peeled) && access_number_canonical(v->text, number, &len))
+        buf_put(out, number, len);
+    else if (word && (v->kind == ACCESS_BOOLEAN || col->peeled->kind == CH_BOOL) &&
+             col->peeled->kind != CH_STRING)
+        buf_put_slice(out, v->text);
+    else
+        buf_put_json_string(out, v->text);
+}
+
+/* The same, in the arena; ptr NULL: no memory. */
+static struct slice make_stamp(struct arena *a, const struct schema_column *col,
+                               const struct access_scalar *v)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    put_stamp(&text, col, v);
+    struct slice stamp = {NULL, 0};
+    if (buf_ok(&text))
+        stamp = arena_dup(a, buf_slice(&text));
+    buf_fini(&text);
+    return stamp;
+}
+
 int access_check_bind(struct arena *a, const struct access_grant *g,
                       const struct access_claims *claims, const struct schema_table *table,
                       struct access_check *out, struct err *e)
@@ -52,6 +92,10 @@ int access_check_bind(struct arena *a, const struct access_grant *g,
         /* Never stamp or compare with an empty text for a claim that is not there. */
         if (res == ACCESS_UNRESOLVABLE)
             return err_set(e, WH_EREMOTE, ACCESS_CHECK_FAILED, SLICE_ARG(rule->column));
+        if (!r->one_of)
+            r->stamp = make_stamp(a, r->column, &r->values.list[0]);
+        if (!r->one_of && r->stamp.ptr == NULL)
+            return err_set(e, -ENOMEM, "out of memory");
     }
     return 0;
 }
@@ -109,31 +153,8 @@ static bool is_one_of(const struct json_doc *doc, const struct json_node *n,
     return false;
 }
 
-/* ---- stamping -------------------------------------------------------------------------------- */
-
-static bool takes_numbers(const struct ch_type *t)
-{
-    return t->kind <= CH_BFLOAT16 || t->kind == CH_DECIMAL;
-}
-
-/* The value as JSON of the kind that the column wants. */
-static void put_stamp(struct buf *out, const struct schema_column *col,
-                      const struct access_scalar *v)
-{
-    char number[ACCESS_NUMBER_CAP];
-    size_t len;
-    buf_put_str(out, ",\"");
-    buf_put_slice(out, col->json_key);
-    buf_put_str(out, "\":");
-    bool word = slice_eq_str(v->text, "true") || slice_eq_str(v->text, "false");
-    if (takes_numbers(col->peeled) && access_number_canonical(v->text, number, &len))
-        buf_put(out, number, len);
-    else if (word && (v->kind == ACCESS_BOOLEAN || col->peeled->kind == CH_BOOL) &&
-             col->peeled->kind != CH_STRING)
-        buf_put_slice(out, v->text);
-    else
-        buf_put_json_string(out, v->text);
-}
+/* ---- records -----------------------------------------------------------------------------------
+ */
 
 const struct schema_column *access_check_record(const struct access_check *c,
                                                 const struct json_doc *doc, struct buf *stamps)
@@ -142,7 +163,7 @@ const struct schema_column *access_check_record(const struct access_check *c,
         const struct access_check_rule *r = &c->rules[i];
         const struct json_node *n = access_member(doc, doc->nodes, r->column->name);
         if (n == NULL && !r->one_of)
-            put_stamp(stamps, r->column, &r->values.list[0]);
+            buf_put_slice(stamps, r->stamp);
         else if (n == NULL || !is_one_of(doc, n, &r->values))
             return r->column;
     }

@@ -10,10 +10,12 @@ struct access_check_rule {
     const struct schema_column *column;
     bool one_of; /* _in: must be there and be one of the values */
     struct access_set values;
+    struct slice stamp; /* ,"column":value when a record leaves the column out; not of _in. Whoever
+                           knows the form that is stored may put that here instead */
 };
 struct access_check {
     uint32_t count;
-    const struct access_check_rule *rules;
+    struct access_check_rule *rules;
 };
 
 /* Fill the checks of the grant with claims (NULL: none) for this table, once per request. WH_OK; or

@@ -64,3 +64,15 @@ void access_gate_ops(const struct access_policy *policy, const struct access_cal
     if (!resolve(policy, caller, out))
         deny(caller, out, "only the admin role may do this");
 }
+
+void access_gate_pipe(const struct access_policy *policy, const struct access_caller *caller,
+                      const struct slice *roles, uint32_t role_count, struct access_decision *out)
+{
+    if (resolve(policy, caller, out))
+        return;
+    for (uint32_t i = 0; i < role_count && out->gate == ACCESS_DENIED; i++)
+        if (slice_eq(roles[i], out->role))
+            out->gate = ACCESS_GRANTED;
+    if (out->gate == ACCESS_DENIED)
+        deny(caller, out, "the role is not among the pipe's allowed_roles");
+}

@@ -40,4 +40,8 @@ void access_gate_table(const struct access_policy *policy, const struct access_c
 void access_gate_ops(const struct access_policy *policy, const struct access_caller *caller,
                      struct access_decision *out);
 
+/* May the caller use a pipe that these roles may use (exact names; "" matches nobody)? */
+void access_gate_pipe(const struct access_policy *policy, const struct access_caller *caller,
+                      const struct slice *roles, uint32_t role_count, struct access_decision *out);
+
 #endif

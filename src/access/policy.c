@@ -28,18 +28,29 @@ const char *access_compare_name(enum access_compare op)
     return names[op];
 }
 
-struct access_policy *access_policy_ref(struct access_policy *p)
+/* Immutable for everybody; only its count changes. */
+static struct access_policy *countable(const struct access_policy *p)
 {
+    union {
+        const struct access_policy *shown;
+        struct access_policy *own;
+    } u = {.shown = p};
     CHECK_MAGIC(p, ACCESS_POLICY_MAGIC);
+    return u.own;
+}
+
+struct access_policy *access_policy_ref(const struct access_policy *shared)
+{
+    struct access_policy *p = countable(shared);
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     return p;
 }
 
-void access_policy_unref(struct access_policy *p)
+void access_policy_unref(const struct access_policy *shared)
 {
-    if (p == NULL)
+    if (shared == NULL)
         return;
-    CHECK_MAGIC(p, ACCESS_POLICY_MAGIC);
+    struct access_policy *p = countable(shared);
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     p->magic = 0;

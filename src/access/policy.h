@@ -75,8 +75,8 @@ struct access_policy;
  * client; -ENOMEM. reader: any, used until this returns. */
 int access_policy_parse(struct json_reader *reader, struct slice text, bool strict,
                         uint64_t version, struct access_policy **out, struct err *e) WH_MUST_CHECK;
-struct access_policy *access_policy_ref(struct access_policy *p);
-void access_policy_unref(struct access_policy *p); /* NULL is fine */
+struct access_policy *access_policy_ref(const struct access_policy *p);
+void access_policy_unref(const struct access_policy *p); /* NULL is fine */
 
 /* Append the document as GET /v1/ops/policy answers it: operation-first, durations as integer
  * milliseconds, sizes as integer bytes, the rest as it came. Parsing it gives the same policy. */

@@ -13,26 +13,6 @@
 #define NORMAL_CAP ACCESS_NUMBER_CAP
 _Static_assert(NORMAL_CAP > TIMESTAMP_CAP, "one buffer for both");
 
-static const struct {
-    const char *min, *max;
-} ranges[] = {
-    [CH_INT8] = {"-128", "127"},
-    [CH_INT16] = {"-32768", "32767"},
-    [CH_INT32] = {"-2147483648", "2147483647"},
-    [CH_INT64] = {"-9223372036854775808", "9223372036854775807"},
-    [CH_INT128] = {"-170141183460469231731687303715884105728",
-                   "170141183460469231731687303715884105727"},
-    [CH_INT256] = {"-57896044618658097711785492504343953926634992332820282019728792003956564819968",
-                   "57896044618658097711785492504343953926634992332820282019728792003956564819967"},
-    [CH_UINT8] = {"0", "255"},
-    [CH_UINT16] = {"0", "65535"},
-    [CH_UINT32] = {"0", "4294967295"},
-    [CH_UINT64] = {"0", "18446744073709551615"},
-    [CH_UINT128] = {"0", "340282366920938463463374607431768211455"},
-    [CH_UINT256] =
-        {"0", "115792089237316195423570985008687907853269984665640564039457584007913129639935"},
-};
-
 static enum access_family_of_column family_of(const struct ch_type *t)
 {
     switch (t->kind) {
@@ -64,10 +44,7 @@ static enum access_family_of_column family_of(const struct ch_type *t)
 
 bool access_integer_fits(const struct ch_type *t, struct slice text)
 {
-    must(t->kind <= CH_UINT256);
-    return access_integer_is_plain(text) &&
-           access_number_compare(text, slice_str(ranges[t->kind].min)) >= 0 &&
-           access_number_compare(text, slice_str(ranges[t->kind].max)) <= 0;
+    return access_integer_is_plain(text) && access_integer_side(t, text) == 0;
 }
 
 /* ---- normal forms: false when text has none that can be judged ---------------------------------

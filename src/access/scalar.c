@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "access/scalar.h"
 
+#include "base/magic.h"
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -153,4 +155,32 @@ int access_number_compare(struct slice a, struct slice b)
     if (ia != ib)
         return ia < ib ? -1 : 1;
     return compare_bytes(a, b); /* equally long before the point: the bytes are in order */
+}
+
+static const struct {
+    const char *min, *max;
+} ranges[] = {
+    [CH_INT8] = {"-128", "127"},
+    [CH_INT16] = {"-32768", "32767"},
+    [CH_INT32] = {"-2147483648", "2147483647"},
+    [CH_INT64] = {"-9223372036854775808", "9223372036854775807"},
+    [CH_INT128] = {"-170141183460469231731687303715884105728",
+                   "170141183460469231731687303715884105727"},
+    [CH_INT256] = {"-57896044618658097711785492504343953926634992332820282019728792003956564819968",
+                   "57896044618658097711785492504343953926634992332820282019728792003956564819967"},
+    [CH_UINT8] = {"0", "255"},
+    [CH_UINT16] = {"0", "65535"},
+    [CH_UINT32] = {"0", "4294967295"},
+    [CH_UINT64] = {"0", "18446744073709551615"},
+    [CH_UINT128] = {"0", "340282366920938463463374607431768211455"},
+    [CH_UINT256] =
+        {"0", "115792089237316195423570985008687907853269984665640564039457584007913129639935"},
+};
+
+int access_integer_side(const struct ch_type *t, struct slice text)
+{
+    must(t->kind <= CH_UINT256);
+    if (access_number_compare(text, slice_str(ranges[t->kind].min)) < 0)
+        return -1;
+    return access_number_compare(text, slice_str(ranges[t->kind].max)) > 0;
 }

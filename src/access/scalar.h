@@ -4,6 +4,7 @@
 #define WH_ACCESS_SCALAR_H
 
 #include "base/slice.h"
+#include "schema/type.h"
 
 #define ACCESS_NUMBER_DIGITS   100 /* in the canonical text; more is unusable */
 #define ACCESS_NUMBER_EXPONENT 200 /* largest magnitude that is looked at */
@@ -18,5 +19,7 @@ bool access_integer_is_plain(struct slice text);
 
 /* -1, 0 or 1 for two canonical texts. */
 int access_number_compare(struct slice a, struct slice b);
+/* Where a plain integer lies: -1 below the range of t, an Int or UInt type, 0 in it, 1 above. */
+int access_integer_side(const struct ch_type *t, struct slice text);
 
 #endif

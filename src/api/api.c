@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "api/auth.h"
 #include "api/door_clickhouse.h"
 #include "api/ingest.h"
 #include "api/route.h"
@@ -88,6 +89,7 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
     bool spelt_out = false;
     *known_path = false;
     a->param = (struct slice){NULL, 0};
+    a->route = NULL;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         if (!is_open(a, &routes[i]))
             continue;
@@ -96,6 +98,7 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
         else if (spelt_out || !route_match(routes[i].path, r->path, &a->param))
             continue;
         *known_path = true;
+        a->route = routes[i].path;
         if (method_matches(routes[i].method, r->method))
             return &routes[i];
     }
@@ -128,10 +131,10 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
 {
     struct api_loop *a = ctx;
     api_refresh(a);
-    if (!ops_gate(a, r))
-        return 1;
     bool known_path;
     const struct route *route = route_find(a, r, &known_path);
+    if (!ops_gate(a, r))
+        return 1;
     if (route == NULL) {
         reply_unrouted(r, known_path);
         return 1;
@@ -169,12 +172,39 @@ void api_reply_text(struct api_loop *a, struct http_request *r, int status)
     http_reply(r, &reply);
 }
 
+/* Connections that are open keep the certificate that they began with. */
+static int tls_make(struct api_loop *a)
+{
+    struct http_tls_material *m =
+        a->shared->tls != NULL ? a->shared->tls(a->shared->config_ctx) : NULL;
+    if (m == NULL || m == a->tls_material) {
+        http_tls_material_unref(m);
+        return 0;
+    }
+    struct err e;
+    struct http_tls_context *x;
+    int rc = http_tls_context_new(&x, m, &e);
+    if (rc != 0) {
+        log_error("tls.refused", "%s; the certificate in force stays", e.text);
+        http_tls_material_unref(m);
+        return rc;
+    }
+    http_tls_material_unref(a->tls_material);
+    http_tls_context_unref(a->tls);
+    a->tls_material = m;
+    a->tls = x;
+    return 0;
+}
+
 /* The parts of the configuration that the http room needs, in its own terms. */
 static int http_options_make(struct api_loop *a)
 {
     const struct config *c = a->config;
     struct slice *origins = NULL;
     bool any = false;
+    int rc = tls_make(a);
+    if (rc != 0 && a->tls == NULL)
+        return rc;
     if (c->cors.allowed_origin_count > 0) {
         origins = calloc(c->cors.allowed_origin_count, sizeof(*origins));
         if (origins == NULL)
@@ -190,6 +220,7 @@ static int http_options_make(struct api_loop *a)
         .idle_timeout_ms = c->server.idle_timeout_ms,
         .header_timeout_ms = c->server.header_timeout_ms,
         .body_timeout_ms = c->server.body_timeout_ms,
+        .tls = a->tls,
         .cors_any = any,
         .cors_origins = origins,
         .cors_origin_count = c->cors.allowed_origin_count,
@@ -223,6 +254,7 @@ void api_refresh(struct api_loop *a)
         a->catalog = discovery_catalog(a->shared->discovery);
         a->catalog_version = version;
     }
+    api_auth_settle(a);
     if (a->shared->control == NULL)
         return;
     version = control_version(a->shared->control);
@@ -248,6 +280,7 @@ static void on_timer(void *arg)
     ingest_shrink(a);
     ch_verdict_shrink(a->verdict);
     door_clickhouse_shrink(a);
+    api_auth_timer(a);
     if (!a->ops_reader_used) {
         json_reader_free(a->ops_reader);
         a->ops_reader = NULL;
@@ -284,6 +317,7 @@ static void metrics_make(struct api_metrics *m)
     m->ack_clickhouse = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"clickhouse\"");
     m->ack_committed = metric_new(METRIC_COUNTER, acks, acks_help, "ack=\"committed\"");
     m->rejected_limit = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"limit\"");
+    m->rejected_denied = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"denied\"");
     m->ack_refused = metric_new(METRIC_COUNTER, rejected, rejected_help, "reason=\"ack\"");
     m->ack_waiting = metric_new(METRIC_GAUGE, "wavehouse_ingest_ack_waiting",
                                 "Requests that wait for their records to be in ClickHouse.", NULL);
@@ -292,7 +326,7 @@ static void metrics_make(struct api_metrics *m)
 }
 
 int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
-                 const int *listen_fds, int listen_count, struct err *e)
+                 const struct http_listener *listeners, int listen_count, struct err *e)
 {
     struct api_loop *a = calloc(1, sizeof(*a));
     if (a == NULL)
@@ -314,6 +348,10 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->verdict = ch_verdict_new();
     int rc = a->readers == NULL || a->checker == NULL || a->verdict == NULL ? -ENOMEM
                                                                             : http_options_make(a);
+    if (rc == 0)
+        rc = api_auth_new(a);
+    if (rc == 0)
+        rc = ingest_access_loop_new(a);
     if (rc == 0)
         rc = queue_init(&a->committed, SIZE_MAX);
     if (rc == 0)
@@ -355,7 +393,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         return err_set_errno(e, rc, "making a socket loop");
     }
     struct http_handler handler = {.ctx = a, .on_head = on_head, .on_request = on_request};
-    rc = http_server_new(&a->server, loop_base(loop), listen_fds, listen_count, &handler,
+    rc = http_server_new(&a->server, loop_base(loop), listeners, listen_count, &handler,
                          &a->http_options, e);
     if (rc != 0) {
         api_loop_free(a);
@@ -396,6 +434,7 @@ void api_loop_free(struct api_loop *a)
     if (a->reloaded.fd >= 0)
         ops_on_reloaded(a);
     ingest_dedupe_loop_free(a);
+    ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
     ingest_readers_free(a->readers);
@@ -403,9 +442,12 @@ void api_loop_free(struct api_loop *a)
     record_checker_free(a->checker);
     ch_verdict_free(a->verdict);
     schema_catalog_unref(a->catalog);
+    api_auth_free(a);
     control_snapshot_unref(a->control);
     config_unref(a->config);
     free(a->cors_origins);
+    http_tls_context_unref(a->tls);
+    http_tls_material_unref(a->tls_material);
     buf_fini(&a->name);
     buf_fini(&a->text);
     buf_fini(&a->refusal);

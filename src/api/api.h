@@ -14,6 +14,7 @@
 #include "dedupe/dedupe.h"
 #include "http/http.h"
 #include "http/loop.h"
+#include "http/tls.h"
 #include "replay/replay.h"
 #include "store/store.h"
 
@@ -30,6 +31,8 @@ struct api_reload {
     struct buf findings; /* lines: what is wrong, or what the operator has to know; made by the
                             asker */
 };
+
+struct auth_keys;
 
 struct api_shared {
     struct commit_log *log;
@@ -48,7 +51,11 @@ struct api_shared {
     void *config_ctx;
     /* 0, or WH_ESTOPPED and the task is still the caller's. Any thread, never blocks. */
     int (*reload)(void *config_ctx, struct api_reload *task);
+    /* The certificate in force, one reference; NULL: there is none. Changes with config_version.
+     * Any thread. */
+    struct http_tls_material *(*tls)(void *config_ctx);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
+    struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
     uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */
@@ -56,10 +63,11 @@ struct api_shared {
 
 struct api_loop;
 
-/* Makes the loop's state and its http_server over listen_fds, and watches its queues. On the thread
+/* Makes the loop's state and its http_server over listeners, and watches its queues. On the thread
  * that will run the loop, or before it starts. shared is not owned. */
 int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *loop,
-                 const int *listen_fds, int listen_count, struct err *e) WH_MUST_CHECK;
+                 const struct http_listener *listeners, int listen_count,
+                 struct err *e) WH_MUST_CHECK;
 /* The loop's own thread: stop accepting, finish what is in flight, then call on_drained. */
 void api_loop_drain(struct api_loop *a, void (*on_drained)(void *arg), void *arg);
 /* After the loop, the log and discovery have stopped, so that every proposal and task is back. */

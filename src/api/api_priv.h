@@ -11,8 +11,10 @@
 #include "json/json.h"
 
 struct door_clickhouse;
+struct api_auth;
 struct ingest_op;
 struct ingest_readers;
+struct ingest_access_loop;
 struct ingest_dedupe_loop;
 
 struct api_metrics {
@@ -20,7 +22,7 @@ struct api_metrics {
         *ingest_held;
     struct metric *rejected_value, *rejected_json, *rejected_record, *rejected_request,
         *rejected_log;
-    struct metric *in_flight_refused, *rejected_limit;
+    struct metric *in_flight_refused, *rejected_limit, *rejected_denied;
     struct metric *ack_waiting, *ack_clickhouse, *ack_committed, *ack_refused;
 };
 
@@ -42,9 +44,13 @@ struct api_loop {
     const struct config *config;
     uint64_t config_version;
     struct http_options http_options;
+    struct http_tls_material *tls_material; /* what tls was made of; NULL: none */
+    struct http_tls_context *tls;
     struct slice *cors_origins;
     struct schema_catalog *catalog; /* NULL before there is one */
     uint64_t catalog_version;
+    struct api_auth *auth;
+    const char *route;                /* the pattern that the request at hand matches; NULL: none */
     struct control_snapshot *control; /* NULL before the first request */
     uint64_t control_version;
     struct ingest_readers *readers;
@@ -54,6 +60,7 @@ struct api_loop {
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;
+    struct ingest_access_loop *access;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
@@ -83,6 +90,9 @@ void ingest_kick(void *api_loop);
 /* Give back the memory of requests that have been idle for a while. */
 void ingest_shrink(struct api_loop *a);
 void ingest_free_all(struct api_loop *a);
+/* The loop's share of access control. */
+int ingest_access_loop_new(struct api_loop *a);
+void ingest_access_loop_free(struct api_loop *a);
 /* The loop's share of dedup; free: also answers who still waits. */
 int ingest_dedupe_loop_new(struct api_loop *a);
 void ingest_dedupe_loop_free(struct api_loop *a);
@@ -111,9 +121,8 @@ void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t co
 void outcome_shown(struct ingest_outcomes *o, struct slice members);
 void outcomes_write(const struct ingest_outcomes *o, struct buf *out);
 
-/* Everything under /v1/ops, and /v1/schema/suggest, passes here before it is routed, unknown paths
- * too (http-api §2): false, and the request is answered. There are no roles yet: whoever reaches
- * the port, by default this machine only, is the operator. */
+/* Everything under /v1/ops passes here before it is routed, unknown paths too (http-api §2), and so
+ * does /v1/schema/suggest: false, and the request is answered. */
 bool ops_gate(struct api_loop *a, struct http_request *r);
 /* The `table` parameter into a->name. 1 given, 0 absent, -1 answered. */
 int api_table_parameter(struct api_loop *a, struct http_request *r);

@@ -33,7 +33,8 @@
 #define PARAMS_MAX           128
 #define QUERY_ID_MAX         256
 
-/* Who asks. Until there is access control everybody may write; kept for then. */
+/* Who asks. There are no users here: the name is not looked at, the password may be a token or the
+ * operator key. */
 struct credentials {
     struct slice user, password;
 };
@@ -205,6 +206,8 @@ static int32_t code_of(const struct ingest_refusal *why)
     switch (why->reason) {
     case INGEST_UNKNOWN_TABLE:
         return 60;
+    case INGEST_DENIED:
+        return why->status == 401 ? 516 : why->status == 403 ? 497 : 210;
     case INGEST_NO_SCHEMA:
         return 210;
     case INGEST_LIMITED:
@@ -217,7 +220,7 @@ static int32_t code_of(const struct ingest_refusal *why)
     case INGEST_MEDIA:
         return CODE_BAD_ARGUMENTS;
     default:
-        return why->status == 503 ? 243 : 117;
+        return why->status == 503 ? 243 : why->status == 403 ? 497 : 117;
     }
 }
 
@@ -225,7 +228,8 @@ static void refuse(struct api_loop *a, struct http_request *r, const struct inge
 {
     int32_t code = code_of(why);
     /* Then ClickHouse's status for it, or that of a quota. */
-    bool own = (why->code != 0 && why->status == 400) || why->reason == INGEST_LIMITED;
+    bool own = (why->code != 0 && why->status == 400) || why->reason == INGEST_LIMITED ||
+               (why->reason == INGEST_DENIED && why->status != 503);
     send_error(a, r, code, own ? 0 : why->status, why);
 }
 
@@ -676,6 +680,9 @@ static const struct schema_table *find_table(struct api_loop *a, struct http_req
     const struct schema_table *t = schema_catalog_find(a->catalog, insert->table);
     if (t == NULL) {
         discovery_nudge(a->shared->discovery);
+        struct api_credentials who = {q->who.password};
+        if (!ingest_gate_unknown(a, &door_clickhouse, r, &who, insert->table))
+            return NULL;
         (void)refused(a, r, INGEST_UNKNOWN_TABLE, 60, "Table %s.%.*s does not exist", own,
                       insert->table.len < 256 ? (int)insert->table.len : 256, insert->table.ptr);
     }
@@ -755,7 +762,10 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
         if (take_setting(a, r, &q, insert.settings[i].name, insert.settings[i].value) != 0)
             return 1;
     ask->table = find_table(a, r, &q, &insert);
-    if (ask->table == NULL || read_format(a, r, &q, insert.format) != 0 ||
+    struct api_credentials who = {q.who.password};
+    if (ask->table == NULL ||
+        !ingest_gate(a, &door_clickhouse, r, &who, ask->table, &ask->access) ||
+        read_format(a, r, &q, insert.format) != 0 ||
         read_columns(a, r, &q, ask->table, &insert) != 0)
         return 1;
     q.text.skip_unknown = q.terms.unknown != INGEST_UNKNOWN_REJECT;
@@ -770,8 +780,12 @@ static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask
     return 0;
 }
 
-const struct ingest_door door_clickhouse = {
-    .name = "clickhouse", .on_head = on_head, .on_body = on_body, .reply = reply, .refuse = refuse};
+const struct ingest_door door_clickhouse = {.name = "clickhouse",
+                                            .route = "/",
+                                            .on_head = on_head,
+                                            .on_body = on_body,
+                                            .reply = reply,
+                                            .refuse = refuse};
 
 /* --- everything else ----------------------------------------------------------------------- */
 

@@ -40,6 +40,8 @@ static const struct schema_table *find_table(struct api_loop *a, struct http_req
     if (t == NULL) {
         /* Perhaps it was created a moment ago: the next try may find it. */
         discovery_nudge(a->shared->discovery);
+        if (!ingest_gate_unknown(a, &door_wavehouse, r, NULL, buf_slice(&a->name)))
+            return NULL;
         buf_reset(&a->text);
         buf_put_slice(&a->text, SLICE_LIT("unknown table: "));
         buf_put_slice(&a->text, buf_slice(&a->name));
@@ -198,7 +200,13 @@ static bool has_overlong_line(struct slice body)
 static int on_head(struct api_loop *a, struct http_request *r)
 {
     const struct schema_table *t = find_table(a, r);
-    if (t == NULL || !check_media(a, r) || !ingest_limit_head(a, &door_wavehouse, r, t->name))
+    struct ingest_access access = {.restricted = false};
+    if (t == NULL || !ingest_gate_head(a, &door_wavehouse, r, t->name, &access))
+        return 1;
+    bool fine = check_media(a, r) &&
+                ingest_limit_head(a, &door_wavehouse, r, t->name, access.decision.role);
+    ingest_access_fini(&access);
+    if (!fine)
         return 1;
     if (ingest_dry_run_asked(r) >= 0)
         return 0;
@@ -217,7 +225,7 @@ static const char *empty_table_text(const struct table_text *t)
 static int on_body(struct api_loop *a, struct http_request *r, struct ingest_ask *ask)
 {
     ask->table = find_table(a, r);
-    if (ask->table == NULL)
+    if (ask->table == NULL || !ingest_gate(a, &door_wavehouse, r, NULL, ask->table, &ask->access))
         return 1;
     struct table_text text = table_text_of(r);
     ask->format = text.is ? INGEST_TEXT : format_of(r);
@@ -300,5 +308,9 @@ static void refuse(struct api_loop *a, struct http_request *r, const struct inge
     http_reply(r, &answer);
 }
 
-const struct ingest_door door_wavehouse = {
-    .name = "wavehouse", .on_head = on_head, .on_body = on_body, .reply = reply, .refuse = refuse};
+const struct ingest_door door_wavehouse = {.name = "wavehouse",
+                                           .route = "/v1/ingest",
+                                           .on_head = on_head,
+                                           .on_body = on_body,
+                                           .reply = reply,
+                                           .refuse = refuse};

@@ -41,6 +41,8 @@ static struct metric *refusal_metric(const struct api_metrics *m, enum ingest_re
         return m->in_flight_refused;
     case INGEST_LOG:
         return m->rejected_log;
+    case INGEST_DENIED:
+        return m->rejected_denied;
     default:
         return m->rejected_request;
     }
@@ -242,6 +244,7 @@ static enum collected collect(struct api_loop *a, struct ingest_op *op,
     op->first_ns = first_ns;
     op->dry_run = op->outcomes.dry_run = ask->dry_run;
     op->terms = &ask->terms;
+    op->access = &ask->access;
     struct ingest_source *source = ingest_source_open(a->readers, ask);
     if (source == NULL) {
         refuse_busy(a, op->door, op->request);
@@ -429,6 +432,7 @@ void ingest_again(struct api_loop *a, struct ingest_op *op)
     struct http_request *r = op->request;
     struct ingest_ask ask = {.body = r->body};
     api_refresh(a);
+    a->route = op->door->route;
     bool answered = op->door->on_body(a, r, &ask) != 0;
     if (!answered) {
         op->settings = config_table_find(a->config, ask.table->name);
@@ -438,16 +442,18 @@ void ingest_again(struct api_loop *a, struct ingest_op *op)
         ingest_op_release(a, op);
     else
         run(a, op, &ask);
+    ingest_access_fini(&ask.access);
 }
 
 void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
 {
     struct ingest_ask ask = {.body = r->body};
-    if (door->on_body(a, r, &ask) != 0)
-        return;
-    struct ingest_op *op = ingest_op_take(a, door, r);
+    bool answered = door->on_body(a, r, &ask) != 0;
+    struct ingest_op *op = answered ? NULL : ingest_op_take(a, door, r);
     if (op == NULL) {
-        refuse_busy(a, door, r);
+        ingest_access_fini(&ask.access);
+        if (!answered)
+            refuse_busy(a, door, r);
         return;
     }
     op->settings = config_table_find(a->config, ask.table->name);
@@ -457,6 +463,7 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
         run(a, op, &ask);
     else
         ingest_op_release(a, op);
+    ingest_access_fini(&ask.access);
 }
 
 void ingest_on_committed(void *api_loop)

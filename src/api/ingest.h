@@ -4,6 +4,7 @@
  *   door_….c         which table, which format, how success and refusal look: one file per door
  *   ingest_source.c  the body as records
  *   ingest_record.c  one record: checked, written in canonical form into the open part
+ *   ingest_access.c  who may write what; what is stamped
  *   ingest_dry_run.c what would become of it
  *   ingest_dedupe.c  which records were stored before
  *   ingest.c         the life of a request: admitted → collected → submitted → committed → answered
@@ -13,7 +14,8 @@
 #ifndef WH_API_INGEST_H
 #define WH_API_INGEST_H
 
-#include "api/api_priv.h"
+#include "access/check.h"
+#include "api/auth.h"
 #include "dedupe/dedupe.h"
 #include "dedupe/set.h"
 #include "flush/flush.h"
@@ -25,6 +27,7 @@ enum ingest_reason {
     INGEST_REQUEST,       /* what it asks for makes no sense: parameters, headers, empty body */
     INGEST_MEDIA,         /* a format that is not read here */
     INGEST_UNKNOWN_TABLE, /* no such table */
+    INGEST_DENIED,        /* the caller may not (401, 403), or not yet be known (503) */
     INGEST_NO_SCHEMA,     /* no schema is known yet */
     INGEST_SYNTAX,        /* the body does not follow its format */
     INGEST_RECORD,        /* its only record is refused */
@@ -67,6 +70,17 @@ struct ingest_terms {
     double errors_ratio;  /* or this part of all */
     const uint64_t *only; /* see record_options; must stay while the body is read */
 };
+/* What the caller may write (ingest_access.c); valid while the body is read. All zero: nothing. */
+struct ingest_access {
+    struct api_identity identity;
+    struct access_decision decision;
+    bool restricted;           /* records are looked at: */
+    struct access_check check; /* what they must hold, and what is stamped */
+    const uint64_t *stamped;   /* a bit per ordinal: columns that are stamped when absent */
+    bool stamps_received;      /* received_timestamp is one of them */
+    struct buf *stamps;        /* scratch */
+};
+
 struct ingest_ask {
     const struct schema_table *table; /* of a->catalog */
     enum ingest_format format;
@@ -76,6 +90,7 @@ struct ingest_ask {
     bool dry_run;             /* check, and show what would be stored; log nothing */
     struct text_options text; /* INGEST_TEXT */
     struct ingest_terms terms;
+    struct ingest_access access;
     struct slice
         key; /* what Idempotency-Key is in other protocols; ptr NULL: that header, if any */
 };
@@ -85,10 +100,11 @@ struct ingest_op;
 /* A way in. CONTRIBUTING.md says how to add one. A door knows its protocol and nothing else: the
  * checks of records, the log and the waiting are the same for all. */
 struct ingest_door {
-    const char *name;
+    const char *name, *route;
     /* The head is known: refuse early what can be refused early. 0, or 1 when answered. */
     int (*on_head)(struct api_loop *a, struct http_request *r);
-    /* The body is there: fill *ask. 0, or 1 when answered. */
+    /* The body is there: fill *ask, with ingest_gate as soon as the table is known. 0, or 1 when
+     * answered. */
     int (*on_body)(struct api_loop *a, struct http_request *r, struct ingest_ask *ask);
     /* Everything is committed: answer op->request. */
     void (*reply)(struct api_loop *a, struct ingest_op *op);
@@ -169,6 +185,7 @@ struct ingest_op {
     struct ingest_dedupe dedupe;
     const struct config_table *settings; /* of its table; valid while the body is read */
     const struct ingest_terms *terms;    /* the door's, likewise */
+    const struct ingest_access *access;  /* likewise */
     uint32_t outstanding;                /* parts at the log thread */
     int worst;         /* the first part that was not committed decides the answer */
     bool dry_run;      /* nothing is logged, every record's row is shown */
@@ -249,9 +266,29 @@ void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct ht
 void ingest_refuse_why(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
                        const struct ingest_refusal *why);
 
+/* ingest_access.c. May the caller insert into the table (http-api §7.2, 4)? False: answered. door's
+ * credentials: NULL for none of its own. What is in *out lasts until ingest_access_fini, or the
+ * next gate of this loop. */
+bool ingest_gate(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                 const struct api_credentials *credentials, const struct schema_table *table,
+                 struct ingest_access *out);
+/* At the head: the same answer, and the role for the rates, but nothing is made ready for records.
+ */
+bool ingest_gate_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                      struct slice table, struct ingest_access *out);
+void ingest_access_fini(struct ingest_access *access); /* twice is fine */
+/* The table is not there: is that to be said, or is the caller to be answered as for any table that
+ * it may not use (api.hide_unknown_tables)? False: answered. */
+bool ingest_gate_unknown(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
+                         const struct api_credentials *credentials, struct slice table);
+/* Column rules and checks on a record that is otherwise right; canonical is the end of text from
+ * text_off on, to which stamps are added. 0: op->result says; or -ENOMEM. */
+int ingest_access_record(struct ingest_op *op, const struct json_doc *doc, struct buf *text,
+                         size_t text_off) WH_MUST_CHECK;
+
 /* ingest_limit.c. False: answered. A door asks in its on_head, once the table is known. */
 bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
-                       struct slice table);
+                       struct slice table, struct slice role);
 bool ingest_limit(struct api_loop *a, struct ingest_op *op, struct slice table);
 /* RateLimit-… lines for a refusal as INGEST_LIMITED, each ended by CRLF; their length. 128 bytes
  * are enough. */

@@ -10,20 +10,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define ROLE_WITHOUT_TOKEN "public"
-#define NS_PER_S           1000000000u
+#define NS_PER_S 1000000000u
 
 static void refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
-                   struct slice table, const struct limits_verdict *v)
+                   const struct limits_ask *ask, const struct limits_verdict *v)
 {
     static const char *const what[LIMITS_KINDS] = {"rows", "bytes", "rows", "bytes"};
     bool of_role = v->by == LIMITS_ROLE_ROWS || v->by == LIMITS_ROLE_BYTES;
     uint64_t wait_s = (v->wait_ns + NS_PER_S - 1) / NS_PER_S;
-    struct slice name = of_role ? SLICE_LIT(ROLE_WITHOUT_TOKEN) : table;
+    struct slice name = of_role ? ask->role : ask->table;
+    int shown = (int)(name.len < LIMIT_NAME_BYTES ? name.len : LIMIT_NAME_BYTES);
     char text[LIMIT_NAME_BYTES + 256];
     int n = snprintf(text, sizeof(text),
                      "rate limit: %s \"%.*s\" takes %" PRIu64 " %s a second (limits)",
-                     of_role ? "role" : "table", SLICE_ARG(name), v->per_second, what[v->by]);
+                     of_role ? "role" : "table", shown, name.ptr, v->per_second, what[v->by]);
     struct ingest_refusal why = {
         .reason = INGEST_LIMITED,
         .status = 503, /* http-api §2: the SDK tries 503 again, and would not 429 */
@@ -39,14 +39,13 @@ static bool take(struct api_loop *a, const struct ingest_door *door, struct http
     struct limits_verdict verdict;
     if (a->shared->limits == NULL || limits_take(a->shared->limits, ask, &verdict))
         return true;
-    refuse(a, door, r, ask->table, &verdict);
+    refuse(a, door, r, ask, &verdict);
     return false;
 }
 
 bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
-                       struct slice table)
+                       struct slice table, struct slice role)
 {
-    struct slice role = SLICE_LIT(ROLE_WITHOUT_TOKEN);
     struct limits_ask ask = {.table = table,
                              .role = role,
                              .table_rates = &config_table_find(a->config, table)->limits,
@@ -57,7 +56,7 @@ bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struc
 
 bool ingest_limit(struct api_loop *a, struct ingest_op *op, struct slice table)
 {
-    struct slice role = SLICE_LIT(ROLE_WITHOUT_TOKEN);
+    struct slice role = op->access->decision.role;
     struct limits_ask ask = {.table = table,
                              .role = role,
                              .table_rates = &op->settings->limits,

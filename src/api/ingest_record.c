@@ -137,16 +137,23 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
     const struct ingest_terms *terms = op->terms;
     struct record_options options = {.ignore_unknown = ignores_unknown(op),
                                      .hold_unknown = may_hold(op),
-                                     .stamp_received = a->config->ingest.stamp_received,
+                                     .stamp_received = a->config->ingest.stamp_received &&
+                                                       !op->access->stamps_received,
                                      .defaults = terms->defaults,
                                      .any_kind = terms->strict,
-                                     .only = terms->only};
+                                     .only = terms->only,
+                                     .stamped = op->access->stamped};
     bool has_what_it_must = !op->dedupe.active || ingest_dedupe_identify(a, op, doc);
     uint64_t received_ns = op->first_ns + op->records;
     size_t text_off = part->batch.text.len;
     int rc = record_check(a->checker, t, schema_catalog_timezone(a->catalog), &options, doc,
                           received_ns, &part->batch.text, &op->result);
     bool judged = op->settings->validation_strict || terms->strict || op->dry_run;
+    if (rc == 0 && op->access->restricted) {
+        rc = ingest_access_record(op, doc, &part->batch.text, text_off);
+        if (rc == 0)
+            rc = op->result.status;
+    }
     if (rc == 0 && op->result.unknown_held > 0)
         rc = hold_record(a, op, t, &part, &text_off);
     else if (rc == 0 && judged)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /v1/offset[?table=T]: how far the log, and a table of it, have come (doc/acknowledgement.md).
- */
-#include "api/api_priv.h"
+ * A table's is for who may read or write it, the log's for operators. */
+#include "api/auth.h"
 #include "base/limits.h"
 #include "flush/flush.h"
 
@@ -53,6 +53,19 @@ void ops_on_offsets(void *api_loop)
     }
 }
 
+static bool gate(struct api_loop *a, struct http_request *r, struct slice table)
+{
+    struct api_identity id;
+    struct access_decision d;
+    if (!api_identify(a, r, &id))
+        return false;
+    bool may = table.len == 0 ? api_gate_ops(a, r, &id)
+                              : api_may_table(a, &id, table, ACCESS_SELECT, &d) ||
+                                    api_gate_table(a, r, &id, table, ACCESS_INSERT, &d);
+    api_identity_fini(&id);
+    return may;
+}
+
 void ops_offset(struct api_loop *a, struct http_request *r)
 {
     struct offset_task *t = calloc(1, sizeof(*t));
@@ -68,6 +81,11 @@ void ops_offset(struct api_loop *a, struct http_request *r)
         return;
     }
     struct slice table = buf_slice(&t->table);
+    if (!gate(a, r, table)) {
+        buf_fini(&t->table);
+        free(t);
+        return;
+    }
     if (table.len > 0 && a->catalog != NULL && schema_catalog_find(a->catalog, table) == NULL) {
         buf_reset(&a->text);
         buf_put_slice(&a->text, SLICE_LIT("unknown table: "));

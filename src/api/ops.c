@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Health, version, metrics, schema (http-api §6, §12). */
-#include "api/api_priv.h"
+#include "api/auth.h"
 #include "flush/flush.h"
 #include "flush/spool.h"
 
@@ -10,11 +10,27 @@
 
 #define CAUSE_CAP 1024
 
+static bool is_for_operators(struct slice path)
+{
+    static const char ops[] = "/v1/ops";
+    size_t n = sizeof(ops) - 1;
+    if (path.len >= n && memcmp(path.ptr, ops, n) == 0 && (path.len == n || path.ptr[n] == '/'))
+        return true;
+    return slice_eq_str(path, "/v1/schema/suggest");
+}
+
 bool ops_gate(struct api_loop *a, struct http_request *r)
 {
-    (void)a;
-    (void)r;
-    return true;
+    struct api_identity id;
+    if (!is_for_operators(r->path))
+        return true;
+    if (a->route == NULL)
+        a->route = "/v1/ops/";
+    if (!api_identify(a, r, &id))
+        return false;
+    bool may = api_gate_ops(a, r, &id);
+    api_identity_fini(&id);
+    return may;
 }
 
 /* --- health -------------------------------------------------------------------------------- */

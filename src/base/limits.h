@@ -74,6 +74,11 @@
 #define LIMIT_DEDUPE_TEXT_BYTES     1024
 #define LIMIT_IDEMPOTENCY_KEY_BYTES 1024
 
+/* A certificate with its issuers, a key, a bundle of authorities: a system's whole bundle has 220
+ * KiB.
+ */
+#define LIMIT_TLS_FILE_BYTES (1 * MIB)
+
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */
@@ -93,6 +98,14 @@
 #define LIMIT_PIPES             1000
 #define LIMIT_PIPE_NAME_BYTES   256
 #define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
+/* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
+ * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
+ * searched by each other, so they are short: more than a thousand terms is no question of a person.
+ */
+#define LIMIT_QUERY_BODY_BYTES (1 * MIB)
+#define LIMIT_QUERY_SQL_BYTES  (8 * MIB)
+#define LIMIT_QUERY_TERMS      1000  /* filters, aggregations, group_by, order_by: each */
+#define LIMIT_QUERY_VALUES     20000 /* bound ones, elements of `in` among them */
 
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */

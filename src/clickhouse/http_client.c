@@ -6,7 +6,9 @@
 #include "clickhouse/native_priv.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -277,4 +279,71 @@ enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q
             break;
     }
     return o;
+}
+
+/* ---- other services ---------------------------------------------------------------------------
+ */
+
+#define GET_REDIRECTS_MAX 3
+
+static int on_progress(void *ctx, curl_off_t down, curl_off_t now, curl_off_t up, curl_off_t sent)
+{
+    const struct ch_get *q = ctx;
+    (void)down;
+    (void)now;
+    (void)up;
+    (void)sent;
+    return q->cancel != NULL && atomic_load(q->cancel);
+}
+
+static bool get_configure(CURL *h, const struct ch_get *q, struct answer *a, char *why)
+{
+    return curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_PROXY, "") == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_URL, q->url) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "https,http") == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "https") == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_MAXREDIRS, (long)GET_REDIRECTS_MAX) == CURLE_OK &&
+           (q->ca_file == NULL || curl_easy_setopt(h, CURLOPT_CAINFO, q->ca_file) == CURLE_OK) &&
+           curl_easy_setopt(h, CURLOPT_ERRORBUFFER, why) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_XFERINFODATA, q) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_WRITEDATA, a) == CURLE_OK;
+}
+
+int ch_get(const struct ch_get *q, struct buf *out, struct err *e)
+{
+    char why[CURL_ERROR_SIZE] = "";
+    struct answer a = {.out = out, .start = out->len, .max = q->response_max};
+    if (pthread_once(&curl_once, init_curl) != 0 || curl_ready != CURLE_OK)
+        return err_set(e, -ENOMEM, "libcurl does not start");
+    CURL *h = curl_easy_init();
+    if (h == NULL || !get_configure(h, q, &a, why)) {
+        curl_easy_cleanup(h);
+        return err_set(e, -ENOMEM, "out of memory");
+    }
+    long status = 0;
+    CURLcode rc = curl_easy_perform(h);
+    if (curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK)
+        status = 0;
+    curl_easy_cleanup(h);
+    if (rc == CURLE_OK && status == 200)
+        return 0;
+    if (buf_ok(out))
+        out->len = a.start;
+    if (a.too_long)
+        return err_set(e, WH_ELIMIT, "%s: the answer is longer than %zu bytes", q->url,
+                       q->response_max);
+    if (a.no_memory)
+        return err_set(e, -ENOMEM, "out of memory");
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(e, WH_ESTOPPED, "%s: given up", q->url);
+    if (rc != CURLE_OK)
+        return err_set(e, WH_EREMOTE, "%s: %s", q->url,
+                       why[0] != '\0' ? why : curl_easy_strerror(rc));
+    return err_set(e, WH_EREMOTE, "%s: status %ld", q->url, status);
 }

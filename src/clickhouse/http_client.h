@@ -29,4 +29,18 @@ enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q
 enum ch_outcome ch_discover(struct ch_http *c, const char *database, struct schema_catalog **out,
                             struct ch_error *e);
 
+/* A document of another service, for rooms that may not name libcurl: the keys of a token issuer.
+ */
+struct ch_get {
+    const char *url;            /* https://, or http:// as the caller trusts it */
+    const char *ca_file;        /* PEM; NULL: the system's authorities */
+    uint64_t timeout_ms;        /* for all of it, connecting and redirects included */
+    size_t response_max;        /* longer answers fail */
+    const _Atomic bool *cancel; /* gives up within a second once it is true; NULL: never */
+};
+/* GET: 0, and the body of a 200 is appended to out; otherwise a negative code and a sentence in e.
+ * Certificates are always verified; a few redirects are followed, to https:// only; no proxy.
+ * Blocks. Any thread. */
+int ch_get(const struct ch_get *q, struct buf *out, struct err *e) WH_MUST_CHECK;
+
 #endif

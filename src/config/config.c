@@ -259,23 +259,37 @@ static bool is_rule(const struct config *c, const struct config_key *key)
     return v == 0;
 }
 
+/* The first part of a dotted name, which then begins behind it; empty when it is the last. */
+static struct slice take_section(const char **name)
+{
+    const char *dot = strchr(*name, '.');
+    if (dot == NULL)
+        return (struct slice){NULL, 0};
+    struct slice section = {*name, (size_t)(dot - *name)};
+    *name = dot + 1;
+    return section;
+}
+
 void config_print(const struct config *c, struct buf *out)
 {
     const struct config_snapshot *s = snapshot_of(c);
-    struct slice section = {NULL, 0};
+    struct slice section = {NULL, 0}, part = {NULL, 0};
     for (uint32_t i = 0; i < config_key_count(); i++) {
         const struct config_key *key = &config_key_table[i];
-        const char *dot = strchr(key->info.name, '.');
-        struct slice here = {key->info.name, dot != NULL ? (size_t)(dot - key->info.name) : 0};
+        const char *leaf = key->info.name;
+        struct slice here = take_section(&leaf), inner = take_section(&leaf);
         bool hidden = is_set_secret(c, key);
         if (!slice_eq(here, section)) {
             config_map_print(s, section, out);
             if (here.len > 0)
                 buf_printf(out, "%.*s:\n", SLICE_ARG(here));
         }
+        if (inner.len > 0 && (!slice_eq(here, section) || !slice_eq(inner, part)))
+            buf_printf(out, "  %.*s:\n", SLICE_ARG(inner));
         section = here;
-        buf_printf(out, "%s%s%s: ", here.len > 0 ? "  " : "", hidden ? "# " : "",
-                   dot != NULL ? dot + 1 : key->info.name);
+        part = inner;
+        buf_printf(out, "%s%s%s%s: ", here.len > 0 ? "  " : "", inner.len > 0 ? "  " : "",
+                   hidden ? "# " : "", leaf);
         if (hidden)
             buf_put_str(out, "(set)");
         else

@@ -22,6 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* server.control_socket unless set: the folder that the unit makes. */
+#define CONFIG_CONTROL_SOCKET "/run/wavehoused/wavehoused.sock"
+
 struct config_endpoint {
     char host[256]; /* name or address, IPv6 without brackets */
     uint16_t port;
@@ -73,7 +76,24 @@ struct config {
         uint32_t max_connections;
         uint64_t max_body; /* bytes */
         uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms, shutdown_timeout_ms;
+        struct {
+            const char *cert, *key, *client_ca; /* paths of PEM files; "": none */
+        } tls;
+        const char *control_socket;         /* path; "": none */
+        const char *const *trusted_proxies; /* "10.0.0.0/8", "::1" */
+        uint32_t trusted_proxy_count;
     } server;
+    struct {
+        bool hide_unknown_tables;
+    } api;
+    struct {
+        const char *jwt_secret;         /* never logged or printed; "": none */
+        const char *jwks_url, *jwks_ca; /* "": none; the system's */
+        const char *role_claim;
+        bool require_exp, allow_query_token;
+        const char *issuer, *audience;                /* "": any */
+        const char *operator_key, *operator_key_next; /* never logged or printed; "": none */
+    } auth;
     struct {
         const char *const *allowed_origins;
         uint32_t allowed_origin_count;
@@ -134,7 +154,7 @@ struct config {
     } prometheus;
     enum log_level log_level;
     enum log_format log_format;
-    bool insecure_open; /* --insecure-open: serve beyond loopback without access control */
+    bool insecure_open;                /* --insecure-open: serve without access control */
     const struct config_table *tables; /* sorted by name; read through config_table_find */
     const struct config_role *roles;
     uint32_t table_count, role_count;

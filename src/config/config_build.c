@@ -415,6 +415,13 @@ void config_build_check(struct config_builder *b)
         rule_broken(b, "clickhouse.embedded", "clickhouse.addr",
                     "clickhouse.addr must be 127.0.0.1 and a port with clickhouse.embedded, which "
                     "serves that address only");
+    bool cert = *c->server.tls.cert != '\0', key = *c->server.tls.key != '\0';
+    if (cert != key)
+        rule_broken(b, "server.tls.cert", "server.tls.key",
+                    "server.tls.cert and server.tls.key belong together: name both or none");
+    if (!cert && *c->server.tls.client_ca != '\0')
+        rule_broken(b, "server.tls.cert", "server.tls.client_ca",
+                    "server.tls.client_ca has no meaning without server.tls.cert and .key");
     for (uint32_t i = 0; i < c->cors.allowed_origin_count; i++)
         if (strcmp(c->cors.allowed_origins[i], "*") == 0 && c->cors.allowed_origin_count > 1)
             rule_broken(b, "cors.allowed_origins", "cors.allowed_origins",

@@ -34,9 +34,9 @@ static const char *check_path(struct slice *s)
     return s->len > 0 && s->ptr[0] == '/' ? NULL : "an absolute path";
 }
 
-static const char *check_path_or_none(struct slice *s)
+static const char *check_file(struct slice *s)
 {
-    return s->len == 0 || s->ptr[0] == '/' ? NULL : "an absolute path, or empty for none";
+    return s->len == 0 ? NULL : check_path(s);
 }
 
 static const char *check_url_path(struct slice *s)
@@ -98,6 +98,69 @@ static const char *check_origin(struct slice *s)
     return NULL;
 }
 
+/* 10.0.0.0/8, 192.0.2.7, fd00::/8 */
+static const char *check_network(struct slice *s)
+{
+    static const char must_be[] =
+        "an IP address or network such as 10.0.0.0/8, 192.0.2.7 or fd00::/8";
+    char text[64];
+    unsigned char bin[16];
+    if (s->len == 0 || s->len >= sizeof(text))
+        return must_be;
+    memcpy(text, s->ptr, s->len);
+    text[s->len] = '\0';
+    char *slash = strchr(text, '/'), *end = NULL;
+    unsigned long bits = 0;
+    if (slash != NULL) {
+        *slash = '\0';
+        if (!isdigit((unsigned char)slash[1]))
+            return must_be;
+        bits = strtoul(slash + 1, &end, 10);
+        if (*end != '\0')
+            return must_be;
+    }
+    if (inet_pton(AF_INET, text, bin) == 1)
+        return bits <= 32 ? NULL : must_be;
+    return inet_pton(AF_INET6, text, bin) == 1 && bits <= 128 ? NULL : must_be;
+}
+
+/* Keys must come from whom they are said to come from: by TLS, or from this machine. */
+static const char *check_jwks_url(struct slice *s)
+{
+    static const char *const begins[] = {
+        "https://",      "http://127.0.0.1:", "http://127.0.0.1/", "http://[::1]:",
+        "http://[::1]/", "http://localhost:", "http://localhost/"};
+    for (size_t i = 0; i < s->len; i++)
+        if ((unsigned char)s->ptr[i] <= 0x20 || s->ptr[i] == 0x7f || s->ptr[i] == '@')
+            return "a URL without blanks and without a user name";
+    if (s->len == 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+        size_t n = strlen(begins[i]);
+        if (s->len > n && memcmp(s->ptr, begins[i], n) == 0)
+            return NULL;
+    }
+    return "an https:// URL (http:// is taken from this machine only)";
+}
+
+static const char *check_claim_path(struct slice *s)
+{
+    bool fine =
+        s->len > 0 && s->len <= LIMIT_NAME_BYTES && s->ptr[0] != '.' && s->ptr[s->len - 1] != '.';
+    for (size_t i = 1; fine && i < s->len; i++)
+        fine = s->ptr[i] != '.' || s->ptr[i - 1] != '.';
+    return fine ? NULL : "the name of a claim, or a path such as app_metadata.role";
+}
+
+/* An operator key travels in a header. */
+static const char *check_operator_key(struct slice *s)
+{
+    for (size_t i = 0; i < s->len; i++)
+        if ((unsigned char)s->ptr[i] <= 0x20 || (unsigned char)s->ptr[i] >= 0x7f)
+            return "printable ASCII without blanks (it travels in a header)";
+    return NULL;
+}
+
 /* clang-format off */
 #define KEY(...)         CONFIG_ROW(struct config, __VA_ARGS__)
 #define RANGE(lo, hi)    .min = (lo), .max = (hi)
@@ -135,6 +198,51 @@ const struct config_key config_key_table[] = {
     {KEY("server.shutdown_timeout", server.shutdown_timeout_ms, CONFIG_DURATION, "10s", "reload",
          "Longest drain at a stop: requests that came in are answered, then connections close."),
      RANGE(0, HOUR_MS)},
+    {KEY("server.tls.cert", server.tls.cert, CONFIG_TEXT, "", "reload",
+         "PEM file of the certificate and its issuers; with it the port speaks HTTPS."),
+     .check = check_file},
+    {KEY("server.tls.key", server.tls.key, CONFIG_TEXT, "", "reload",
+         "PEM file of the certificate's private key."),
+     .check = check_file},
+    {KEY("server.tls.client_ca", server.tls.client_ca, CONFIG_TEXT, "", "reload",
+         "PEM file of authorities; with it only clients with a certificate of theirs get in."),
+     .check = check_file},
+    {KEY("server.control_socket", server.control_socket, CONFIG_TEXT, CONFIG_CONTROL_SOCKET,
+         "restart", "Unix socket whose users are the operator, without a token; \"\": none."),
+     .check = check_file},
+
+    {KEY("server.trusted_proxies", server.trusted_proxies, CONFIG_TEXTS, "", "reload",
+         "Addresses and networks of proxies whose X-Forwarded-For tells who the client is."),
+     LIST(server.trusted_proxy_count, 0, CONFIG_ITEMS_MAX), .check = check_network},
+    {KEY("api.hide_unknown_tables", api.hide_unknown_tables, CONFIG_FLAG, "false", "reload",
+         "Answer for a table that does not exist as for one that the caller may not use.")},
+
+    {KEY("auth.jwt_secret", auth.jwt_secret, CONFIG_TEXT, "", "reload",
+         "Secret that tokens with HS256, HS384 or HS512 are verified with; empty: no token is good."),
+     .secret = true},
+    {KEY("auth.jwks_url", auth.jwks_url, CONFIG_TEXT, "", "reload",
+         "Where the public keys of the token issuer are; tokens are verified with these alone then."),
+     .check = check_jwks_url},
+    {KEY("auth.jwks_ca", auth.jwks_ca, CONFIG_TEXT, "", "reload",
+         "File with the certificates (PEM) that the issuer's server is checked against; empty: the system's."),
+     .check = check_file},
+    {KEY("auth.role_claim", auth.role_claim, CONFIG_TEXT, "role", "reload",
+         "Claim that names the role, as a path such as app_metadata.role."),
+     .check = check_claim_path},
+    {KEY("auth.require_exp", auth.require_exp, CONFIG_FLAG, "false", "reload",
+         "A token without exp is not good.")},
+    {KEY("auth.issuer", auth.issuer, CONFIG_TEXT, "", "reload",
+         "What a token's iss must be; empty: anything.")},
+    {KEY("auth.audience", auth.audience, CONFIG_TEXT, "", "reload",
+         "What must be in a token's aud; empty: anything.")},
+    {KEY("auth.allow_query_token", auth.allow_query_token, CONFIG_FLAG, "true", "reload",
+         "Take a token from ?token= when no Authorization: Bearer is there.")},
+    {KEY("auth.operator_key", auth.operator_key, CONFIG_TEXT, "", "reload",
+         "Key that opens /v1/ops even without a policy, and acts as the admin role; empty: none."),
+     .secret = true, .check = check_operator_key},
+    {KEY("auth.operator_key_next", auth.operator_key_next, CONFIG_TEXT, "", "reload",
+         "A second operator key, for the time in which keys are changed."),
+     .secret = true, .check = check_operator_key},
 
     {KEY("cors.allowed_origins", cors.allowed_origins, CONFIG_TEXTS, "*", "reload",
          "Origins whose browser pages may call this service; * allows any."),
@@ -267,12 +375,12 @@ const struct config_key config_key_table[] = {
 
     {KEY("policy.file_path", policy.file_path, CONFIG_TEXT, "", "reload",
          "A policy in JSON or YAML that is taken over when none is stored yet."),
-     .check = check_path_or_none},
+     .check = check_file},
     {KEY("policy.strict", policy.strict, CONFIG_FLAG, "false", "reload",
          "Refuse a policy with members that mean nothing.")},
     {KEY("pipes.dir", pipes.dir, CONFIG_TEXT, "", "reload",
          "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
-     .check = check_path_or_none},
+     .check = check_file},
     {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
          "Refuse a pipe with members that mean nothing.")},
 
@@ -301,17 +409,7 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "server.tls",
-    "server.trusted_proxies",
-    "server.control_socket",
-    "clickhouse.tls",
-    "dlq.tables",
-    "auth",
-    "query",
-    "cache",
-    "stream",
-    "errors",
-    "cluster",
+    "clickhouse.tls", "dlq.tables", "query", "cache", "stream", "errors", "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 

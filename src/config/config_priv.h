@@ -31,7 +31,7 @@
 #define CONFIG_ENTRIES_MAX 4096
 /* All values of one snapshot. */
 #define CONFIG_ARENA_BYTES_MAX ((size_t)4 << 20)
-#define CONFIG_KEYS_MAX        64
+#define CONFIG_KEYS_MAX        128
 
 enum config_type {
     CONFIG_TEXT,        /* const char * */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/client.h"
 
+#include "config/config.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -8,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define SEND_TIMEOUT_S    30 /* also bounds connect */
@@ -25,12 +28,23 @@ int client_init(struct client *c, const char *url, struct err *e)
     if (url == NULL)
         url = getenv("WAVEHOUSE_URL");
     if (url == NULL || *url == '\0')
-        url = CLIENT_SERVER_DEFAULT;
+        url = access(CONFIG_CONTROL_SOCKET, R_OK | W_OK) == 0 ? "unix:" CONFIG_CONTROL_SOCKET
+                                                              : CLIENT_SERVER_DEFAULT;
     memset(c, 0, sizeof(*c));
     buf_init(&c->rx, ANSWER_BODY_BYTES_MAX + 2 * ANSWER_HEAD_BYTES_MAX + RECEIVE_BYTES);
+    if (strncmp(url, "unix:", 5) == 0) {
+        if (url[5] != '/' || strlen(url + 5) >= sizeof(c->socket))
+            return bad_url(e, url);
+        memcpy(c->socket, url + 5, strlen(url + 5));
+        memcpy(c->host, "localhost", sizeof("localhost"));
+        memcpy(c->port, "80", sizeof("80"));
+        return 0;
+    }
     if (strncmp(url, "https://", 8) == 0)
         return err_set(e, WH_ESYNTAX,
-                       "%s: no TLS here; ask on the daemon's machine, or through a tunnel", url);
+                       "%s: no TLS here; ask on the daemon's machine through its control socket "
+                       "(unix:PATH), or through a tunnel",
+                       url);
     if (strncmp(url, "http://", 7) != 0)
         return bad_url(e, url);
     const char *host = url + 7, *path = host + strcspn(host, "/"), *port = "80";
@@ -64,17 +78,17 @@ void client_fini(struct client *c)
     buf_fini(&c->rx);
 }
 
-static int dial_one(const struct addrinfo *at)
+static int dial_to(int family, int type, int protocol, const struct sockaddr *at, socklen_t len)
 {
     struct timeval send = {.tv_sec = SEND_TIMEOUT_S}, receive = {.tv_sec = RECEIVE_TIMEOUT_S};
-    int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+    int fd = socket(family, type | SOCK_CLOEXEC, protocol);
     if (fd < 0)
         return -errno;
     int rc = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof(send));
     if (rc == 0)
         rc = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof(receive));
     if (rc == 0)
-        rc = connect(fd, at->ai_addr, at->ai_addrlen);
+        rc = connect(fd, at, len);
     if (rc == 0)
         return fd;
     rc = errno == EINPROGRESS ? -ETIMEDOUT : -errno;
@@ -82,15 +96,28 @@ static int dial_one(const struct addrinfo *at)
     return rc;
 }
 
+static int dial_socket(const struct client *c, struct err *e)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    memcpy(at.sun_path, c->socket, strlen(c->socket));
+    int fd = dial_to(AF_UNIX, SOCK_STREAM, 0, (const struct sockaddr *)&at, sizeof(at));
+    if (fd < 0)
+        return err_set_errno(e, fd, "cannot reach wavehoused at %s (--server, WAVEHOUSE_URL)",
+                             c->socket);
+    return fd;
+}
+
 /* A connected socket, or a negative code with a text. */
 static int dial(const struct client *c, struct err *e)
 {
+    if (c->socket[0] != '\0')
+        return dial_socket(c, e);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
     int rc = getaddrinfo(c->host, c->port, &hints, &list), fd = -EADDRNOTAVAIL;
     if (rc != 0)
         return err_set(e, WH_ENOTFOUND, "%s: %s", c->host, gai_strerror(rc));
     for (const struct addrinfo *at = list; at != NULL && fd < 0; at = at->ai_next)
-        fd = dial_one(at);
+        fd = dial_to(at->ai_family, at->ai_socktype, at->ai_protocol, at->ai_addr, at->ai_addrlen);
     freeaddrinfo(list);
     if (fd < 0)
         return err_set_errno(e, fd,

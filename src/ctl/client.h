@@ -10,12 +10,14 @@
 
 struct client {
     char host[256], port[8];
+    char socket[108];  /* path of the control socket; empty: host and port count */
     char prefix[1024]; /* of the path, where a proxy mounts the daemon; no slash at its end */
     struct buf rx;
 };
 
-/* url: http://HOST[:PORT][/PREFIX]; NULL: $WAVEHOUSE_URL, else CLIENT_SERVER_DEFAULT. 0, or
- * WH_ESYNTAX with a text. */
+/* url: http://HOST[:PORT][/PREFIX] or unix:PATH; NULL: $WAVEHOUSE_URL, else the control socket of
+ * an installed daemon where this user may use it, else CLIENT_SERVER_DEFAULT. 0, or WH_ESYNTAX with
+ * a text. */
 int client_init(struct client *c, const char *url, struct err *e) WH_MUST_CHECK;
 void client_fini(struct client *c);
 

@@ -153,8 +153,8 @@ static void print_help(const struct ctl_command *c, FILE *to)
 {
     (void)fprintf(to,
                   "usage: wavehousectl %s\n\n%s\n"
-                  "Always: --server URL (default $WAVEHOUSE_URL, else " CLIENT_SERVER_DEFAULT
-                  "), --json.\n",
+                  "Always: --server URL (http://… or unix:PATH; default $WAVEHOUSE_URL, else the\n"
+                  "control socket, else " CLIENT_SERVER_DEFAULT "), --json.\n",
                   c->usage, c->help);
 }
 

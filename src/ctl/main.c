@@ -22,8 +22,8 @@ static void usage(FILE *to)
               "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
               "policy and token need nothing but their files; the others ask a running daemon: "
               "--server URL, "
-              "$WAVEHOUSE_URL, or\n"
-              "http://127.0.0.1:8080. Each explains itself with --help.\n"
+              "$WAVEHOUSE_URL,\n"
+              "the control socket, or http://127.0.0.1:8080. Each explains itself with --help.\n"
               "Exit status: 0 fine, 1 damage found, not valid, or the daemon refuses (all or part "
               "of it),\n"
               "2 wrong usage, 3 could not look or ask.\n",

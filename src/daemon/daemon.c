@@ -4,7 +4,9 @@
  * reverse; each step stops its own threads before what they use goes away. */
 #include "daemon/daemon.h"
 
+#include "access/operator.h"
 #include "api/api.h"
+#include "api/auth_keys.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
@@ -13,6 +15,7 @@
 #include "daemon/notify.h"
 #include "daemon/seeds.h"
 #include "daemon/supervise.h"
+#include "daemon/tls_files.h"
 #include "dedupe/dedupe.h"
 #include "flush/flush.h"
 #include "flush/spool.h"
@@ -50,8 +53,10 @@ struct daemon {
     pthread_mutex_t config_lock;
     const struct config *config;       /* in force */
     const struct config *start_config; /* strings that live as long as the daemon point into it */
-    int listen_fds[LISTEN_MAX];
+    struct http_listener listeners[LISTEN_MAX + 1]; /* the control socket is one */
     int listen_count;
+    struct http_tls_material *tls; /* under config_lock; NULL: none */
+    bool has_control;
     struct ch_target *target; /* main thread */
     struct engine_child *engine;
     struct wal *wal;
@@ -75,17 +80,6 @@ struct daemon {
     bool failed;
 };
 
-int daemon_check_exposure(const struct config *config, struct err *e)
-{
-    if (config_listen_is_loopback(config) || config->insecure_open)
-        return 0;
-    return err_set(e, -EACCES,
-                   "server.listen names an address beyond loopback, and this version has no access "
-                   "control: anybody who reaches the port could write to every table. Listen on "
-                   "127.0.0.1 (behind an authenticating proxy, if need be), or accept the risk "
-                   "with --insecure-open");
-}
-
 /* --- configuration -----------------------------------------------------------------------------
  */
 
@@ -96,6 +90,15 @@ static const struct config *config_current(void *ctx)
     const struct config *c = config_ref(d->config);
     (void)pthread_mutex_unlock(&d->config_lock);
     return c;
+}
+
+static struct http_tls_material *tls_current(void *ctx)
+{
+    struct daemon *d = ctx;
+    (void)pthread_mutex_lock(&d->config_lock);
+    struct http_tls_material *m = d->tls != NULL ? http_tls_material_ref(d->tls) : NULL;
+    (void)pthread_mutex_unlock(&d->config_lock);
+    return m;
 }
 
 /* wal.max_bytes, or its default rule: 50 GB, or 80 % of the file system if that is less. */
@@ -230,19 +233,39 @@ static void log_lines(const char *id, const struct buf *text, const char *warn_a
     }
 }
 
+static void warn_key(const char *name, const char *key)
+{
+    size_t n = strlen(key);
+    if (n > 0 && n < ACCESS_OPERATOR_KEY_BYTES_MIN)
+        log_warn("auth.short_key", "%s has %zu bytes: make it %d or more", name, n,
+                 ACCESS_OPERATOR_KEY_BYTES_MIN);
+}
+
+static void warn_keys(const struct config *c)
+{
+    warn_key("auth.operator_key", c->auth.operator_key);
+    warn_key("auth.operator_key_next", c->auth.operator_key_next);
+}
+
 /* Hand the new settings to everybody who works by them. adopted: one reference, taken; target: the
- * same, or NULL when that did not change. */
-static void adopt(struct daemon *d, const struct config *adopted, struct ch_target *target)
+ * same, or NULL when that did not change; tls: the same, NULL: none. */
+static void adopt(struct daemon *d, const struct config *adopted, struct ch_target *target,
+                  struct http_tls_material *tls)
 {
     (void)pthread_mutex_lock(&d->config_lock);
     const struct config *old = d->config;
+    struct http_tls_material *old_tls = d->tls;
     d->config = adopted;
+    d->tls = tls;
     (void)pthread_mutex_unlock(&d->config_lock);
+    http_tls_material_unref(old_tls);
     if (adopted->clickhouse.embedded && endpoints_differ(adopted, d->start_config))
         log_warn("config.changed", "clickhouse.addr, clickhouse.http_port: the embedded engine "
                                    "keeps its ports (restart needed)");
     config_unref(old);
+    auth_keys_reload(d->api.keys, adopted); /* first: loops take both up in one step */
     atomic_fetch_add(&d->api.config_version, 1);
+    warn_keys(adopted);
     if (target != NULL) {
         ch_target_unref(d->target);
         d->target = target;
@@ -318,13 +341,22 @@ static void reload(struct daemon *d, struct api_reload *task)
         config_unref(adopted);
         adopted = NULL;
     }
+    struct http_tls_material *tls = NULL;
+    struct err e;
+    if (adopted != NULL && tls_files_reload(adopted, d->tls, &tls, &e) != 0) {
+        buf_reset(&text);
+        buf_put_str(&text, e.text);
+        config_unref(adopted);
+        ch_target_unref(target);
+        adopted = NULL;
+    }
     if (adopted == NULL) {
         log_lines("config.refused", &text, NULL);
         log_warn("config.refused", "the settings in force stay");
     } else {
         bool waits = text.len > 0 && memmem(text.ptr, text.len, "(restart needed)", 16) != NULL;
         log_lines("config.changed", &text, "(restart needed)");
-        adopt(d, adopted, target);
+        adopt(d, adopted, target, tls);
         plant(d, seeds);
         seeds = NULL;
         log_info("config.reloaded", "the new settings are in force%s",
@@ -365,23 +397,60 @@ static void take_reloads(struct daemon *d, bool stopping)
 /* --- start -------------------------------------------------------------------------------------
  */
 
+/* The control socket of the default path is a convenience of the installed unit: a daemon that is
+ * started by hand goes without. One that was asked for must be there. */
+static int open_control(struct daemon *d, struct err *e)
+{
+    const char *path = d->config->server.control_socket;
+    bool is_default = strcmp(path, CONFIG_CONTROL_SOCKET) == 0;
+    if (*path == '\0')
+        return 0;
+    struct http_listener *l = &d->listeners[d->listen_count];
+    int rc = http_listen_control(path, &l->fd, e);
+    if (rc != 0 && is_default) {
+        log_info("daemon.control", "%s; going without a control socket (server.control_socket)",
+                 e->text);
+        return 0;
+    }
+    if (rc != 0) {
+        struct err cause = *e;
+        return err_set(e, rc, "%s (server.control_socket)", cause.text);
+    }
+    l->kind = HTTP_LISTEN_CONTROL;
+    d->listen_count++;
+    d->has_control = true;
+    log_info("daemon.listening", "control=%s", path);
+    return 0;
+}
+
 static int open_listeners(struct daemon *d, struct err *e)
 {
     const struct config *c = d->config;
-    if (!config_listen_is_loopback(c))
-        log_warn("daemon.open", "listening beyond loopback without access control or TLS: anybody "
-                                "who reaches the port can write to every table");
+    int tls = tls_files_load(c, &d->tls, e);
+    if (tls != 0)
+        return tls;
+    if (c->insecure_open)
+        log_warn("daemon.open",
+                 "--insecure-open: no access control, whoever reaches the port is the operator%s",
+                 config_listen_is_loopback(c) ? "" : "; it is open beyond this machine");
+    else if (!config_listen_is_loopback(c) && d->tls == NULL)
+        log_warn("daemon.plain",
+                 "listening beyond loopback without TLS: tokens and keys can be read "
+                 "on the way");
     uint16_t port = c->server.port;
     for (uint32_t i = 0; i < c->server.listen_count && i < LISTEN_MAX; i++) {
-        int rc = http_listen(c->server.listen[i], port, &d->listen_fds[i], &port, e);
+        struct http_listener *l = &d->listeners[d->listen_count];
+        int rc = http_listen(c->server.listen[i], port, &l->fd, &port, e);
         if (rc != 0) {
             struct err cause = *e;
             return err_set(e, rc, "%s (server.listen, server.port)", cause.text);
         }
+        l->kind = d->tls != NULL ? HTTP_LISTEN_TLS : HTTP_LISTEN_PLAIN;
         d->listen_count++;
-        log_info("daemon.listening", "address=%s port=%u", c->server.listen[i], port);
+        log_info("daemon.listening", "address=%s port=%u scheme=%s", c->server.listen[i], port,
+                 d->tls != NULL ? "https" : "http");
     }
-    return 0;
+    return open_control(d, e);
 }
 
 static int start_clickhouse(struct daemon *d, struct err *e)
@@ -511,11 +580,16 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.config = config_current;
     d->api.config_ctx = d;
     d->api.reload = request_reload;
+    d->api.tls = tls_current;
+    rc = auth_keys_start(&d->api.keys, c, e);
+    if (rc != 0)
+        return rc;
+    warn_keys(c);
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
     (void)pthread_mutex_init(&d->api.order_lock, NULL);
-    return loops_start(&d->loops, &d->api, c->server.threads, d->listen_fds, d->listen_count, e);
+    return loops_start(&d->loops, &d->api, c->server.threads, d->listeners, d->listen_count, e);
 }
 
 /* Said once and plainly here, rather than by whichever room is the first to need the folder. */
@@ -648,7 +722,9 @@ static void stop(struct daemon *d)
     if (d->loops != NULL)
         loops_stop(d->loops, timeout_ms);
     for (int i = 0; i < d->listen_count; i++)
-        (void)close(d->listen_fds[i]);
+        (void)close(d->listeners[i].fd);
+    if (d->has_control)
+        (void)unlink(d->start_config->server.control_socket);
     uint64_t now = io_monotonic_ns(), left_ms = until > now ? (until - now) / 1000000 : 0;
     /* Slow clients may have used the time up: an insert under way still gets its moment. */
     left_ms = left_ms > FLUSH_STOP_MS_MIN ? left_ms : FLUSH_STOP_MS_MIN;
@@ -668,8 +744,10 @@ static void stop(struct daemon *d)
         commit_stop(d->commit);
     control_stop(d->control);
     seeds_free(d->seeds);
+    auth_keys_stop(d->api.keys);
     if (d->loops != NULL)
         loops_free(d->loops);
+    auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);
     control_free(d->control);
@@ -680,6 +758,7 @@ static void stop(struct daemon *d)
     if (d->engine != NULL)
         engine_child_stop(d->engine);
     ch_target_unref(d->target);
+    http_tls_material_unref(d->tls);
 }
 
 static int prepare_signals(struct daemon *d, struct err *e)

@@ -15,8 +15,4 @@ enum daemon_exit {
  * reference, taken. Blocks. */
 int daemon_run(const struct config_options *options, const struct config *config);
 
-/* The daemon must not be reached from beyond loopback without access control: 0, or the sentence
- * for the operator in e. */
-int daemon_check_exposure(const struct config *config, struct err *e) WH_MUST_CHECK;
-
 #endif

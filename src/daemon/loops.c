@@ -48,8 +48,8 @@ static void on_control(void *arg)
         api_loop_drain(t->api, on_drained, t);
 }
 
-static int thread_prepare(struct loop_thread *t, struct api_shared *shared, const int *listen_fds,
-                          int listen_count, struct err *e)
+static int thread_prepare(struct loop_thread *t, struct api_shared *shared,
+                          const struct http_listener *listeners, int listen_count, struct err *e)
 {
     t->control.fd = -1;
     int rc = loop_new(&t->loop, e);
@@ -60,7 +60,7 @@ static int thread_prepare(struct loop_thread *t, struct api_shared *shared, cons
         rc = loop_watch_queue(t->loop, &t->control, on_control, t);
     if (rc != 0)
         return err_set_errno(e, rc, "making a socket loop");
-    return api_loop_new(&t->api, shared, t->loop, listen_fds, listen_count, e);
+    return api_loop_new(&t->api, shared, t->loop, listeners, listen_count, e);
 }
 
 static void thread_free(struct loop_thread *t)
@@ -72,14 +72,14 @@ static void thread_free(struct loop_thread *t)
 }
 
 int loops_start(struct loops **out, struct api_shared *shared, uint32_t count,
-                const int *listen_fds, int listen_count, struct err *e)
+                const struct http_listener *listeners, int listen_count, struct err *e)
 {
     struct loops *l = calloc(1, sizeof(*l) + count * sizeof(l->threads[0]));
     if (l == NULL)
         return err_set_errno(e, -ENOMEM, "starting the socket loops");
     int rc = 0;
     for (l->count = 0; rc == 0 && l->count < count; l->count++)
-        rc = thread_prepare(&l->threads[l->count], shared, listen_fds, listen_count, e);
+        rc = thread_prepare(&l->threads[l->count], shared, listeners, listen_count, e);
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
         struct loop_thread *t = &l->threads[i];
         rc = -pthread_create(&t->thread, NULL, thread_main, t);

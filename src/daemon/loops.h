@@ -9,7 +9,8 @@ struct loops;
 
 /* count threads over the same listeners. shared and the descriptors are not owned. */
 int loops_start(struct loops **out, struct api_shared *shared, uint32_t count,
-                const int *listen_fds, int listen_count, struct err *e) WH_MUST_CHECK;
+                const struct http_listener *listeners, int listen_count,
+                struct err *e) WH_MUST_CHECK;
 /* Stop accepting, let requests end for up to timeout_ms, then end the threads. Blocks. */
 void loops_stop(struct loops *l, uint64_t timeout_ms);
 /* Close what is left. After the log and discovery have stopped: until then they may hand answers to

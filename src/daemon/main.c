@@ -2,6 +2,7 @@
 /* The command line of wavehoused(8). */
 #include "daemon/daemon.h"
 #include "daemon/seeds.h"
+#include "daemon/tls_files.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ static const char usage_text[] =
     "  --set KEY=VALUE    one setting, e.g. --set server.port=9000; may be repeated\n"
     "  --check            check the settings and exit 0 (fine) or 1\n"
     "  --print-config     print the effective settings with the origin of each\n"
-    "  --insecure-open    serve addresses beyond loopback although there is no access control\n"
+    "  --insecure-open    no access control: whoever reaches the port may do everything\n"
     "  --version          print the version\n"
     "  -h, --help         print this\n"
     "\n"
@@ -53,19 +54,27 @@ static int print_all(const struct buf *text)
 }
 
 /* The files that the settings name count as part of them. */
-static int check_seeds(const struct config *config)
+static int check_files(const struct config *config)
 {
-    struct seeds *seeds;
+    struct http_tls_material *tls = NULL;
+    struct seeds *seeds = NULL;
     struct buf findings;
     struct queue unused;
+    struct err e;
     if (queue_init(&unused, 1) != 0)
         return DAEMON_FAILED;
     buf_init(&findings, SIZE_MAX);
-    int rc = seeds_read(&seeds, config, &unused, &findings);
+    int rc = tls_files_load(config, &tls, &e);
+    if (rc != 0)
+        buf_printf(&findings, "wavehoused: %s\n", e.text);
+    int seeded = seeds_read(&seeds, config, &unused, &findings);
+    rc = rc != 0 ? rc : seeded;
     if (rc == 0)
         (void)puts("settings are fine");
     else
         (void)fwrite(findings.ptr, 1, findings.len, stderr);
+    if (tls != NULL)
+        http_tls_material_unref(tls);
     seeds_free(seeds);
     buf_fini(&findings);
     queue_fini(&unused);
@@ -117,7 +126,6 @@ int main(int argc, char **argv)
     }
 
     struct buf text;
-    struct err e = {0};
     buf_init(&text, SIZE_MAX);
     const struct config *config = config_load(&options, &text);
     if (config == NULL) {
@@ -131,12 +139,8 @@ int main(int argc, char **argv)
         config_print(config, &text);
         status = print_all(&text);
         config_unref(config);
-    } else if (daemon_check_exposure(config, &e) != 0) {
-        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
-        status = check ? DAEMON_FAILED : DAEMON_USAGE;
-        config_unref(config);
     } else if (check) {
-        status = check_seeds(config);
+        status = check_files(config);
         config_unref(config);
     } else {
         status = daemon_run(&options, config);

@@ -55,11 +55,23 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     CHECK_MAGIC(c, HTTP_CONN_MAGIC);
     http_server_clock(c->s);
+    if (c->tls != NULL && http_tls_wants_write(c->tls)) {
+        c->running = true;
+        http_recv_ready(c); /* a handshake that waited for room in the socket */
+        c->running = false;
+    }
     http_conn_run(c);
 }
 
-struct http_conn *http_conn_new(struct http_server *s, int fd, const char *peer)
+struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_kind kind,
+                                const char *peer)
 {
+    struct http_tls *tls = NULL;
+    if (kind == HTTP_LISTEN_TLS) {
+        must(s->options.tls != NULL);
+        if ((tls = http_tls_new(s->options.tls, fd)) == NULL)
+            return NULL;
+    }
     size_t event_bytes = event_get_struct_event_size();
     struct http_conn *c = s->free_conns;
     if (c != NULL) {
@@ -67,10 +79,16 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, const char *peer)
         s->free_conn_count--;
     } else {
         c = malloc(sizeof(*c) + 2 * event_bytes);
-        if (c == NULL)
+        if (c == NULL) {
+            http_tls_free(tls);
             return NULL;
+        }
     }
-    *c = (struct http_conn){.magic = HTTP_CONN_MAGIC, .fd = fd, .s = s};
+    *c = (struct http_conn){.magic = HTTP_CONN_MAGIC,
+                            .fd = fd,
+                            .s = s,
+                            .tls = tls,
+                            .control = kind == HTTP_LISTEN_CONTROL};
     c->ev_read = (struct event *)(void *)((char *)c + sizeof(*c));
     c->ev_write = (struct event *)(void *)((char *)c + sizeof(*c) + event_bytes);
     (void)event_assign(c->ev_read, http_server_base(s), fd, EV_READ | EV_PERSIST, on_readable, c);
@@ -142,6 +160,8 @@ void http_conn_close(struct http_conn *c)
     must(c->fd >= 0);
     events_set(c, false, false);
     list_remove(c);
+    http_tls_free(c->tls);
+    c->tls = NULL;
     (void)close(c->fd);
     c->fd = -1;
     http_conn_abandon(c);
@@ -158,6 +178,8 @@ bool http_conn_is_idle(const struct http_conn *c)
  * reset, which can overtake the answer on its way to the client. */
 static void finish(struct http_conn *c)
 {
+    if (c->tls != NULL)
+        http_tls_close_notify(c->tls);
     if (c->eof || shutdown(c->fd, SHUT_WR) != 0) {
         http_conn_close(c);
         return;
@@ -170,6 +192,8 @@ static enum http_wait wait_for(const struct http_conn *c)
 {
     if (c->lingering)
         return HTTP_WAIT_LINGER;
+    if (c->tls != NULL && !http_tls_is_open(c->tls))
+        return HTTP_WAIT_HEAD; /* the handshake has the patience of a head */
     if (c->blocked)
         return HTTP_WAIT_WRITE;
     if (c->rx == HTTP_RX_LENGTH || c->rx == HTTP_RX_CHUNKED)
@@ -187,7 +211,11 @@ static void settle(struct http_conn *c)
         finish(c);
     if (c->fd < 0)
         return;
-    events_set(c, c->lingering || http_recv_wanted(c), c->blocked);
+    bool wanted = http_recv_wanted(c);
+    bool stuck = c->tls != NULL && http_tls_wants_write(c->tls);
+    events_set(c, c->lingering || wanted, c->blocked || stuck);
+    if (c->tls != NULL && wanted && !c->lingering && http_tls_pending(c->tls))
+        event_active(c->ev_read, EV_READ, 0); /* the socket will not announce these bytes */
     enum http_wait wait = wait_for(c);
     if (wait == c->wait && !c->rewind)
         return;
@@ -227,6 +255,10 @@ void http_conn_expired(struct http_conn *c)
         }
         /* fall through */
     case HTTP_WAIT_HEAD:
+        if (c->tls != NULL && !http_tls_is_open(c->tls)) {
+            http_conn_close(c); /* there is nothing to answer through */
+            break;
+        }
         http_recv_refuse(c, HTTP_REFUSE_TIMEOUT);
         break;
     case HTTP_WAIT_NONE:

@@ -45,11 +45,14 @@ struct http_request {
     uint32_t field_count;
     struct slice content_type; /* first Content-Type, or len 0 */
     struct slice request_id;   /* X-Request-ID as sent, or a generated one */
-    struct slice peer;         /* "127.0.0.1:5123" */
-    struct slice body;         /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
-                                  readable bytes */
-    uint64_t received_ns;      /* monotonic, at the head's last byte */
-    void *user;                /* the handler's; starts NULL */
+    struct slice peer;         /* "127.0.0.1:5123"; "uid 0" on the control socket */
+    bool is_control;           /* came in by the control socket: the sender is the operator */
+    bool is_tls;
+    struct slice body;    /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
+                             readable bytes */
+    uint64_t received_ns; /* monotonic, at the head's last byte */
+    void *user;           /* the handler's; starts NULL */
+    bool identified;      /* the handler's; starts false */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
@@ -71,6 +74,7 @@ struct http_handler {
 struct http_options {         /* reloadable: http_server_reconfigure */
     uint32_t connections_max; /* of this server (loop); further ones wait in the backlog */
     uint64_t idle_timeout_ms, header_timeout_ms, body_timeout_ms;
+    struct http_tls_context *tls;     /* for HTTP_LISTEN_TLS; a reference is taken. NULL: none */
     bool cors_any;                    /* the allow-list has "*" */
     const struct slice *cors_origins; /* exact origins; owned by the caller until replaced */
     uint32_t cors_origin_count;
@@ -78,12 +82,24 @@ struct http_options {         /* reloadable: http_server_reconfigure */
 
 struct event_base;
 struct http_server;
+struct http_tls_context;
 
-/* base: of the calling thread's loop. listen_fds are shared by all loops (each loop accepts from
- * all); non-blocking, owned by the caller. */
-int http_server_new(struct http_server **out, struct event_base *base, const int *listen_fds,
-                    int listen_count, const struct http_handler *handler,
-                    const struct http_options *options, struct err *e) WH_MUST_CHECK;
+enum http_listen_kind {
+    HTTP_LISTEN_PLAIN,
+    HTTP_LISTEN_TLS,    /* http_options.tls says with which certificate */
+    HTTP_LISTEN_CONTROL /* a unix socket whose mode decides who gets in */
+};
+struct http_listener {
+    int fd; /* non-blocking */
+    enum http_listen_kind kind;
+};
+
+/* base: of the calling thread's loop. The listeners are shared by all loops (each loop accepts from
+ * all) and the caller's. */
+int http_server_new(struct http_server **out, struct event_base *base,
+                    const struct http_listener *listeners, int listen_count,
+                    const struct http_handler *handler, const struct http_options *options,
+                    struct err *e) WH_MUST_CHECK;
 void http_server_reconfigure(struct http_server *s, const struct http_options *options);
 /* Stop accepting; idle connections close now, busy ones after their last answer (Connection:
  * close). on_drained runs once none is left. */
@@ -95,6 +111,10 @@ uint32_t http_server_connections(const struct http_server *s);
  * a free one. *port_out gets the port. Returns through *fd. Any thread. */
 int http_listen(const char *address, uint16_t port, int *fd, uint16_t *port_out,
                 struct err *e) WH_MUST_CHECK;
+
+/* The control socket at path: mode 0660, so owner and group may use it. A socket that nobody
+ * answers at is replaced; -EADDRINUSE: another process does. Through *fd. Any thread. */
+int http_listen_control(const char *path, int *fd, struct err *e) WH_MUST_CHECK;
 
 struct http_reply {
     int status;

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int open_one(const struct addrinfo *ai)
@@ -63,5 +65,42 @@ int http_listen(const char *address, uint16_t port, int *fd, uint16_t *port_out,
         return err_set_errno(e, rc, "cannot listen on %s port %u", address, port);
     *fd = rc;
     *port_out = port_of(rc);
+    return 0;
+}
+
+/* Does somebody listen there? */
+static bool is_served(const struct sockaddr_un *at)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    bool served = connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0 || errno == EAGAIN;
+    (void)close(fd);
+    return served;
+}
+
+int http_listen_control(const char *path, int *fd_out, struct err *e)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(at.sun_path))
+        return err_set(e, WH_ELIMIT, "%s: the name of a unix socket has %zu bytes at most", path,
+                       sizeof(at.sun_path) - 1);
+    memcpy(at.sun_path, path, strlen(path));
+    if (is_served(&at))
+        return err_set(e, -EADDRINUSE, "%s: another process answers there", path);
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+        (void)unlink(path); /* left by a daemon that was killed */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
+    if (fd < 0)
+        return err_set_errno(e, -errno, "cannot make a unix socket");
+    /* Nobody can connect before listen, so the mode is right from the first connection on. */
+    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 || chmod(path, 0660) != 0 ||
+        listen(fd, SOMAXCONN) != 0) {
+        rc = err_set_errno(e, -errno, "cannot listen on %s", path);
+        (void)close(fd);
+        return rc;
+    }
+    *fd_out = fd;
     return 0;
 }

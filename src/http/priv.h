@@ -22,6 +22,7 @@
 #include "http/head.h"
 #include "http/http.h"
 #include "http/pool.h"
+#include "http/tls.h"
 
 /* Parse-ahead on one connection: enough to keep a pipelining client busy, small enough that it
  * cannot take the loop's memory, with bodies or with answers that it does not read. Past either
@@ -126,6 +127,7 @@ struct http_conn {
     uint32_t magic;
     int fd; /* -1 once closed; the object stays while the handler holds requests */
     struct http_server *s;
+    struct http_tls *tls;             /* NULL: plain */
     struct event *ev_read, *ev_write; /* in the same allocation, behind this struct */
     bool reading, writing;            /* the event is added */
     bool running;                     /* conn_run or a read is on the stack: it will flush */
@@ -136,6 +138,7 @@ struct http_conn {
     bool blocked;                     /* the socket's send buffer was full */
     bool shut;                        /* no further head is parsed */
     bool rewind;                      /* the clock of this wait starts again */
+    bool control;                     /* came in by the control socket */
     uint8_t peer_len;
     enum http_rx rx;
     enum http_wait wait;
@@ -224,11 +227,13 @@ void http_server_closed_one(struct http_server *s);
 void http_server_request_back(struct http_server *s);
 /* A connected, non-blocking socket becomes a connection; the fd is closed on failure. 0, -ENOMEM.
  */
-int http_server_take_fd(struct http_server *s, int fd, const char *peer) WH_MUST_CHECK;
+int http_server_take_fd(struct http_server *s, int fd, enum http_listen_kind kind,
+                        const char *peer) WH_MUST_CHECK;
 struct event_base *http_server_base(struct http_server *s);
 
 /* conn.c, called by the loop */
-struct http_conn *http_conn_new(struct http_server *s, int fd, const char *peer);
+struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_kind kind,
+                                const char *peer);
 /* Close now. Requests the handler holds live on, and the object with them. */
 void http_conn_close(struct http_conn *c);
 /* Write what is ready, parse what is kept, set events and clocks; frees a closed one that nothing

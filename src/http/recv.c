@@ -526,6 +526,22 @@ static bool kept_room(struct http_conn *c)
     return true;
 }
 
+/* Somebody speaks HTTP to the HTTPS port: say so in HTTP, and close. True when it was done. */
+static bool refuse_plain(struct http_conn *c)
+{
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+                                 "Content-Length: 53\r\nConnection: close\r\n\r\n"
+                                 "{\"error\":\"this port speaks HTTPS: ask with https://\"}";
+    unsigned char first;
+    if (recv(c->fd, &first, 1, MSG_PEEK) != 1 || !http_tls_is_plain(first))
+        return false;
+    /* What the client has sent must be read, or the reset overtakes the answer. */
+    (void)recv(c->fd, c->s->read, sizeof(c->s->read), 0);
+    (void)send(c->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
+    http_conn_close(c);
+    return true;
+}
+
 /* One recv and its parsing. 1: there may be more to read; 0: not now; -1: closed. */
 static int read_once(struct http_conn *c)
 {
@@ -543,7 +559,9 @@ static int read_once(struct http_conn *c)
         at = c->s->read;
         room = sizeof(c->s->read);
     }
-    ssize_t n = recv(c->fd, at, room, 0);
+    if (c->tls != NULL && !http_tls_is_open(c->tls) && refuse_plain(c))
+        return -1;
+    ssize_t n = c->tls != NULL ? http_tls_recv(c->tls, at, room) : recv(c->fd, at, room, 0);
     if (n < 0) {
         if (errno == EAGAIN || errno == EINTR)
             return 0;
@@ -568,7 +586,7 @@ static int read_once(struct http_conn *c)
     }
     if (c->fd < 0)
         return -1;
-    return (size_t)n == room;
+    return c->tls != NULL || (size_t)n == room; /* a record is less than there may be */
 }
 
 void http_recv_ready(struct http_conn *c)

@@ -54,7 +54,8 @@ bool http_send_ready(struct http_conn *c)
         size_t total = 0;
         for (size_t i = 0; i < msg.msg_iovlen; i++)
             total += iov[i].iov_len;
-        ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+        ssize_t n = c->tls != NULL ? http_tls_send(c->tls, iov, msg.msg_iovlen)
+                                   : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
         if (n < 0) {
             if (errno == EINTR)
                 continue;
@@ -68,7 +69,7 @@ bool http_send_ready(struct http_conn *c)
         sent(c, (size_t)n);
         if (c->wait == HTTP_WAIT_WRITE)
             c->rewind = true;
-        if ((size_t)n < total) {
+        if ((size_t)n < total && c->tls == NULL) { /* TLS takes a record at a time */
             c->blocked = true;
             break;
         }

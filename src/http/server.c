@@ -26,7 +26,11 @@ struct http_loop {
     struct event *resume; /* accepting after a pause */
     bool accepting, paused;
     int listener_count;
-    struct event *listeners[];
+    struct http_listen_event {
+        struct http_server *s;
+        struct event *event;
+        enum http_listen_kind kind;
+    } listeners[];
 };
 
 void http_server_clock(struct http_server *s)
@@ -53,7 +57,8 @@ static void accepting_set(struct http_server *s)
         return;
     loop->accepting = want;
     for (int i = 0; i < loop->listener_count; i++)
-        (void)(want ? event_add(loop->listeners[i], NULL) : event_del(loop->listeners[i]));
+        (void)(want ? event_add(loop->listeners[i].event, NULL)
+                    : event_del(loop->listeners[i].event));
 }
 
 static void tick_arm(struct http_server *s)
@@ -176,9 +181,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         tick_arm(s);
 }
 
-int http_server_take_fd(struct http_server *s, int fd, const char *peer)
+int http_server_take_fd(struct http_server *s, int fd, enum http_listen_kind kind, const char *peer)
 {
-    struct http_conn *c = http_conn_new(s, fd, peer);
+    struct http_conn *c = http_conn_new(s, fd, kind, peer);
     if (c == NULL) {
         (void)close(fd);
         return -ENOMEM;
@@ -193,8 +198,10 @@ int http_server_take_fd(struct http_server *s, int fd, const char *peer)
     return 0;
 }
 
-static void peer_text(const struct sockaddr_storage *ss, char out[HTTP_PEER_CAP])
+static void peer_text(int fd, const struct sockaddr_storage *ss, char out[HTTP_PEER_CAP])
 {
+    struct ucred who;
+    socklen_t len = sizeof(who);
     char host[INET6_ADDRSTRLEN] = "";
     if (ss->ss_family == AF_INET6) {
         struct sockaddr_in6 a;
@@ -212,6 +219,8 @@ static void peer_text(const struct sockaddr_storage *ss, char out[HTTP_PEER_CAP]
         memcpy(&a, ss, sizeof(a));
         (void)inet_ntop(AF_INET, &a.sin_addr, host, sizeof(host));
         (void)snprintf(out, HTTP_PEER_CAP, "%s:%u", host, ntohs(a.sin_port));
+    } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0) {
+        (void)snprintf(out, HTTP_PEER_CAP, "uid %u", who.uid);
     } else {
         (void)snprintf(out, HTTP_PEER_CAP, "local");
     }
@@ -244,7 +253,8 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 
 static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 {
-    struct http_server *s = arg;
+    const struct http_listen_event *listener = arg;
+    struct http_server *s = listener->s;
     (void)what;
     CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
     http_server_clock(s);
@@ -264,9 +274,10 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
             continue; /* ECONNABORTED and the like concern that client only */
         }
         /* Answers are written whole: waiting to fill a packet would only delay them. */
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        peer_text(&ss, peer);
-        if (http_server_take_fd(s, fd, peer) != 0) {
+        if (listener->kind != HTTP_LISTEN_CONTROL)
+            (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        peer_text(fd, &ss, peer);
+        if (http_server_take_fd(s, fd, listener->kind, peer) != 0) {
             accept_pause(s, ENOMEM);
             return;
         }
@@ -283,13 +294,13 @@ static void loop_free(struct http_loop *loop)
         if (own[i] != NULL)
             event_free(own[i]);
     for (int i = 0; i < loop->listener_count; i++)
-        if (loop->listeners[i] != NULL)
-            event_free(loop->listeners[i]);
+        if (loop->listeners[i].event != NULL)
+            event_free(loop->listeners[i].event);
     free(loop);
 }
 
 static struct http_loop *loop_new(struct http_server *s, struct event_base *base,
-                                  const int *listen_fds, int listen_count)
+                                  const struct http_listener *listeners, int listen_count)
 {
     struct http_loop *loop =
         calloc(1, sizeof(*loop) + (size_t)listen_count * sizeof(loop->listeners[0]));
@@ -302,8 +313,11 @@ static struct http_loop *loop_new(struct http_server *s, struct event_base *base
     loop->resume = event_new(base, -1, 0, on_resume, s);
     bool fine = loop->soon != NULL && loop->tick != NULL && loop->resume != NULL;
     for (int i = 0; i < listen_count; i++) {
-        loop->listeners[i] = event_new(base, listen_fds[i], EV_READ | EV_PERSIST, on_accept, s);
-        fine = fine && loop->listeners[i] != NULL;
+        struct http_listen_event *l = &loop->listeners[i];
+        l->s = s;
+        l->kind = listeners[i].kind;
+        l->event = event_new(base, listeners[i].fd, EV_READ | EV_PERSIST, on_accept, l);
+        fine = fine && l->event != NULL;
     }
     if (fine)
         return loop;
@@ -322,9 +336,20 @@ static void metrics_new(struct http_server *s)
                        http_refusal_info((enum http_refusal)why)->reason);
 }
 
-int http_server_new(struct http_server **out, struct event_base *base, const int *listen_fds,
-                    int listen_count, const struct http_handler *handler,
-                    const struct http_options *options, struct err *e)
+/* Options point to things of the caller but for the TLS context, which is counted. */
+static void options_take(struct http_server *s, const struct http_options *options)
+{
+    struct http_tls_context *old = s->options.tls;
+    s->options = *options;
+    if (options->tls != NULL)
+        (void)http_tls_context_ref(options->tls);
+    http_tls_context_unref(old);
+}
+
+int http_server_new(struct http_server **out, struct event_base *base,
+                    const struct http_listener *listeners, int listen_count,
+                    const struct http_handler *handler, const struct http_options *options,
+                    struct err *e)
 {
     must(handler->on_head != NULL && handler->on_request != NULL && listen_count >= 0);
     struct http_server *s = calloc(1, sizeof(*s));
@@ -332,18 +357,18 @@ int http_server_new(struct http_server **out, struct event_base *base, const int
         return err_set(e, -ENOMEM, "no memory for an HTTP server");
     s->magic = HTTP_SERVER_MAGIC;
     s->handler = *handler;
-    s->options = *options;
     http_pool_init(&s->pool);
     int rc = io_random(&s->id_seed, sizeof(s->id_seed));
     if (rc != 0) {
         free(s);
         return err_set_errno(e, rc, "cannot read the system's random numbers");
     }
-    s->loop = loop_new(s, base, listen_fds, listen_count);
+    s->loop = loop_new(s, base, listeners, listen_count);
     if (s->loop == NULL) {
         free(s);
         return err_set(e, -ENOMEM, "no memory for the events of an HTTP server");
     }
+    options_take(s, options);
     metrics_new(s);
     http_server_clock(s);
     accepting_set(s);
@@ -354,7 +379,7 @@ int http_server_new(struct http_server **out, struct event_base *base, const int
 void http_server_reconfigure(struct http_server *s, const struct http_options *options)
 {
     CHECK_MAGIC(s, HTTP_SERVER_MAGIC);
-    s->options = *options;
+    options_take(s, options);
     accepting_set(s);
     if (s->conn_count > 0)
         tick_arm(s);
@@ -405,6 +430,8 @@ void http_server_free(struct http_server *s)
         while (s->decoder_count[kind] > 0)
             http_decoder_free(s->decoders[kind][--s->decoder_count[kind]]);
     http_pool_fini(&s->pool);
+    http_tls_context_unref(s->options.tls);
+    s->options.tls = NULL;
     if (s->handed_out == 0)
         shell_free(s);
 }

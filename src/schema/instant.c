@@ -3,10 +3,12 @@
 
 #include "schema/civil.h"
 
+#include <stdio.h>
+
 #define SECOND_NS 1000000000u
-#define YEAR_MAX                                                                     \
-    2261 /* the last whole year in which nanoseconds fit int64_t, ClickHouse's bound \
-          */
+/* 2262 begins: the last whole year in which nanoseconds fit int64_t, ClickHouse's bound, is over.
+ */
+#define END_S 9214646400
 
 /* Exactly count digits at *p, which moves behind them. */
 static bool digits(struct slice *p, unsigned count, uint32_t *out)
@@ -61,27 +63,26 @@ static bool offset(struct slice *p, int64_t *seconds)
     return true;
 }
 
-static bool parse_rfc3339(struct slice p, uint64_t *out)
+/* Any year. is_day: it was the date alone, taken for midnight UTC. */
+static bool parse_rfc3339(struct slice p, int64_t *seconds, uint32_t *ns, bool *is_day)
 {
-    uint32_t year, month, day, h = 0, m = 0, s = 0, ns = 0;
+    uint32_t year, month, day, h = 0, m = 0, s = 0;
     int64_t east = 0;
+    *ns = 0;
     if (!digits(&p, 4, &year) || !byte(&p, '-', '-') || !digits(&p, 2, &month) ||
         !byte(&p, '-', '-') || !digits(&p, 2, &day))
         return false;
-    if (year < 1970 || year > YEAR_MAX || month < 1 || month > 12 || day < 1 ||
-        day > civil_month_days((int32_t)year, (uint8_t)month))
+    if (month < 1 || month > 12 || day < 1 || day > civil_month_days((int32_t)year, (uint8_t)month))
         return false;
+    *is_day = p.len == 0;
     if (p.len > 0 &&
         (!byte(&p, 'T', 't') || !digits(&p, 2, &h) || !byte(&p, ':', ':') || !digits(&p, 2, &m) ||
-         !byte(&p, ':', ':') || !digits(&p, 2, &s) || !fraction(&p, &ns) || !offset(&p, &east)))
+         !byte(&p, ':', ':') || !digits(&p, 2, &s) || !fraction(&p, ns) || !offset(&p, &east)))
         return false;
     if (p.len > 0 || h > 23 || m > 59 || s > 59)
         return false;
     struct civil_date d = {(int32_t)year, (uint8_t)month, (uint8_t)day};
-    int64_t seconds = (int64_t)civil_to_days(d) * CIVIL_DAY_S + h * 3600 + m * 60 + s - east;
-    if (seconds < 0)
-        return false;
-    *out = (uint64_t)seconds * SECOND_NS + ns;
+    *seconds = (int64_t)civil_to_days(d) * CIVIL_DAY_S + h * 3600 + m * 60 + s - east;
     return true;
 }
 
@@ -141,13 +142,39 @@ static bool parse_duration(struct slice p, uint64_t *out)
 
 bool instant_parse(struct slice text, uint64_t now_ns, uint64_t *out)
 {
+    int64_t seconds;
+    uint32_t ns;
     uint64_t ago;
-    if (parse_rfc3339(text, out))
+    bool is_day;
+    if (parse_rfc3339(text, &seconds, &ns, &is_day)) {
+        if (seconds < 0 || seconds >= END_S)
+            return false;
+        *out = (uint64_t)seconds * SECOND_NS + ns;
         return true;
+    }
     if (!parse_duration(text, &ago) || ago > now_ns)
         return false;
     *out = now_ns - ago;
     return true;
+}
+
+bool instant_parse_wide(struct slice text, uint64_t now_ns, int64_t *seconds, uint32_t *ns)
+{
+    uint64_t then;
+    bool is_day;
+    if (instant_parse_rfc3339(text, seconds, ns))
+        return true;
+    if (parse_rfc3339(text, seconds, ns, &is_day) || !instant_parse(text, now_ns, &then))
+        return false;
+    *seconds = (int64_t)(then / SECOND_NS);
+    *ns = (uint32_t)(then % SECOND_NS);
+    return true;
+}
+
+bool instant_parse_rfc3339(struct slice text, int64_t *seconds, uint32_t *ns)
+{
+    bool is_day;
+    return parse_rfc3339(text, seconds, ns, &is_day) && !is_day;
 }
 
 void instant_put(struct buf *out, uint64_t ns)
@@ -157,4 +184,17 @@ void instant_put(struct buf *out, uint64_t ns)
     unsigned t = (unsigned)(s % CIVIL_DAY_S);
     buf_printf(out, "%04d-%02u-%02uT%02u:%02u:%02u.%09uZ", (int)d.year, d.month, d.day, t / 3600,
                t / 60 % 60, t % 60, (unsigned)(ns % SECOND_NS));
+}
+
+size_t instant_write(int64_t seconds, uint32_t ns, char out[INSTANT_CAP])
+{
+    int32_t day = civil_day_of(seconds);
+    struct civil_date d = civil_from_days(day);
+    unsigned t = (unsigned)(seconds - (int64_t)day * CIVIL_DAY_S);
+    int n = snprintf(out, INSTANT_CAP, "%04d-%02u-%02uT%02u:%02u:%02u", (int)d.year, d.month, d.day,
+                     t / 3600, t / 60 % 60, t % 60);
+    if (ns > 0)
+        n += snprintf(out + n, INSTANT_CAP - (size_t)n, ".%09u", ns);
+    n += snprintf(out + n, INSTANT_CAP - (size_t)n, "Z");
+    return (size_t)n;
 }

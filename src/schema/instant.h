@@ -15,6 +15,17 @@
  * since 1970 UTC into *out. False: text is neither, or outside 1970…2262. */
 bool instant_parse(struct slice text, uint64_t now_ns, uint64_t *out);
 
+/* The same without the date alone, and an instant may have any year from 0000 to 9999: seconds
+ * since 1970, and nanoseconds. */
+bool instant_parse_wide(struct slice text, uint64_t now_ns, int64_t *seconds, uint32_t *ns);
+/* Only the instant. */
+bool instant_parse_rfc3339(struct slice text, int64_t *seconds, uint32_t *ns);
+
+/* The instant as RFC 3339 UTC, with nine digits of fraction when ns is not 0; returns the length.
+ * Ends with NUL. */
+#define INSTANT_CAP 48
+size_t instant_write(int64_t seconds, uint32_t ns, char out[INSTANT_CAP]);
+
 /* The words for an error text about what instant_parse refuses. */
 #define INSTANT_FORMS \
     "an instant such as 2026-11-21T10:00:00Z, or a time ago such as 90m, 1.5h or 1d12h"

@@ -81,7 +81,8 @@ const char *record_rule_name(enum record_rule rule)
         [RECORD_SHAPE] = "shape",     [RECORD_UNKNOWN] = "unknown_column",
         [RECORD_KIND] = "kind",       [RECORD_MISSING] = "missing_column",
         [RECORD_NULL] = "null",       [RECORD_VALUE] = "value",
-        [RECORD_NO_ID] = "dedupe_id",
+        [RECORD_NO_ID] = "dedupe_id", [RECORD_COLUMN] = "column",
+        [RECORD_CHECK] = "check",
     };
     return names[rule];
 }
@@ -381,15 +382,16 @@ static bool is_seen(const struct record_checker *c, uint32_t ordinal)
     return (c->seen[ordinal / 64] >> (ordinal % 64) & 1) != 0;
 }
 
-/* The first required column without a key, in table order; the stamped one does not count. */
+/* The first required column without a key, in table order; stamped ones do not count. */
 static int judge_missing(const struct record_checker *c, const struct schema_table *t,
-                         int32_t stamped, struct record_result *result)
+                         int32_t stamped, const uint64_t *later, struct record_result *result)
 {
     uint32_t missing = t->required_count - c->required_seen;
     for (uint32_t i = 0; missing > 0 && i < t->column_count; i++) {
         if (!t->columns[i].required || is_seen(c, i))
             continue;
-        if ((int32_t)i != stamped)
+        bool comes = later != NULL && (later[i / 64] >> (i % 64) & 1) != 0;
+        if ((int32_t)i != stamped && !comes)
             return refuse(result, RECORD_MISSING, "missing required column ", t->columns[i].name,
                           " for table ", t->name);
         missing--;
@@ -542,7 +544,7 @@ int record_check(struct record_checker *c, const struct schema_table *t,
         timestamp_from_ns(timestamp_type_of(&t->columns[received]), received_ns, stamp.text,
                           &stamp.len) == TIMESTAMP_REPLACED)
         stamp.ordinal = received;
-    rc = options->defaults ? 0 : judge_missing(c, t, stamp.ordinal, result);
+    rc = options->defaults ? 0 : judge_missing(c, t, stamp.ordinal, options->stamped, result);
     if (rc != 0)
         return rc;
     if (null != NULL && !options->defaults)

@@ -23,6 +23,8 @@ struct record_options {
     bool any_kind;        /* kinds are not judged: whoever asks for this judges the values */
     const uint64_t *only; /* a bit per ordinal: columns that may be named, others are unknown; NULL:
                              all that take values */
+    const uint64_t *stamped; /* a bit per ordinal: columns that get a value later when they are
+                                absent, so that they are never missing; NULL: none */
 };
 
 /* Which check refused a record, in the order of checks. */
@@ -36,6 +38,8 @@ enum record_rule {
     RECORD_NULL,    /* null for a required column */
     RECORD_VALUE,   /* ClickHouse would refuse a value (strict validation; not here) */
     RECORD_NO_ID,   /* without the id that dedupe.require_id asks for (not here) */
+    RECORD_COLUMN,  /* a column that the caller's role may not write (not here) */
+    RECORD_CHECK,   /* an insert check of the policy (not here) */
     RECORD_RULES_COUNT
 };
 /* "value", "unknown_column", …: as dry runs name them. */

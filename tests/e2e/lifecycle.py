@@ -107,13 +107,13 @@ def cannot_start():
 
 
 def open_listener():
-    d = daemon(settings={"server.listen": "0.0.0.0"})
-    d.write_config()
-    status, _, err = program("--config", d.config_path)
-    ok(status == 2 and "--insecure-open" in err, "a public address needs --insecure-open", f"{status}: {err}")
-    with daemon(settings={"server.listen": "0.0.0.0"}, args=["--insecure-open"]) as d:
+    with daemon(settings={"server.listen": "0.0.0.0"}, access=True) as d:
         d.start()
-        ok("warn" in d.log().lower() or "<4>" in d.log(), "with it the daemon warns and serves", d.log())
+        ok("daemon.plain" in d.log(), "a public address is served, with a warning about TLS", d.log())
+        same(d.ingest("any", {}).status, 403, "and nobody may do anything there yet")
+    with daemon(settings={"server.listen": "0.0.0.0"}) as d:
+        d.start()
+        ok("daemon.open" in d.log() and "beyond this machine" in d.log(), "--insecure-open warns and serves", d.log())
 
 
 def lock():

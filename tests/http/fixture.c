@@ -110,8 +110,8 @@ void fixture_init(struct fixture *f, const struct http_options *options, bool li
         printf("Bail out! %s\n", e.text);
         exit(99);
     }
-    must(http_server_new(&f->s, f->base, &f->listen_fd, listening ? 1 : 0, &handler, &f->options,
-                         &e) == 0);
+    must(http_server_new(&f->s, f->base, &(struct http_listener){.fd = f->listen_fd},
+                         listening ? 1 : 0, &handler, &f->options, &e) == 0);
 }
 
 void fixture_fini(struct fixture *f)
@@ -127,7 +127,7 @@ int fixture_pair(struct fixture *f)
 {
     int sv[2];
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
-    must(http_server_take_fd(f->s, sv[0], "test:1") == 0);
+    must(http_server_take_fd(f->s, sv[0], HTTP_LISTEN_PLAIN, "test:1") == 0);
     return sv[1];
 }
 

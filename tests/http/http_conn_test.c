@@ -650,7 +650,8 @@ static void *thread_main(void *arg)
     struct http_options o = options_default();
     const struct http_handler handler = {t, thread_head, thread_request};
     struct event_base *base = event_base_new();
-    must(http_server_new(&s, base, &t->listen_fd, 1, &handler, &o, NULL) == 0);
+    must(http_server_new(&s, base, &(struct http_listener){.fd = t->listen_fd}, 1, &handler, &o,
+                         NULL) == 0);
     struct timeval tv = {0, 2000};
     while (!atomic_load(&t->stop)) {
         (void)event_base_loopexit(base, &tv);

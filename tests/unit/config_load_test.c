@@ -178,9 +178,9 @@ static void test_refusals(void)
     refuses("secret and its file", "clickhouse:\n  password: a\n  password_file: /b\n",
             "wavehoused.yaml:3:3: key \"clickhouse.password_file\": \"clickhouse.password\" is "
             "already in line 2\n");
-    refuses("later keys", "auth:\n  jwt_secret: x\nserver:\n  tls: {cert: a}\n",
-            "wavehoused.yaml:1:1: key \"auth\" is not supported by this version yet\n"
-            "wavehoused.yaml:4:3: key \"server.tls\" is not supported by this version yet\n");
+    refuses("later keys", "cluster:\n  node_id: x\nclickhouse:\n  tls: {ca: a}\n",
+            "wavehoused.yaml:1:1: key \"cluster\" is not supported by this version yet\n"
+            "wavehoused.yaml:4:3: key \"clickhouse.tls\" is not supported by this version yet\n");
     refuses("later value", "clickhouse: {http_scheme: https}\n",
             "wavehoused.yaml:1:27: clickhouse.http_scheme: \"https\" must be http; nothing else is "
             "supported by this version\n");
@@ -346,10 +346,10 @@ static void test_environment(void)
     variable("WH_WAL_NONSENSE_INDEED", "1",
              "WH_WAL_NONSENSE_INDEED: unknown variable: no key of the configuration has this "
              "name\n");
-    variable("WH_AUTH_JWT_SECRET", "very-secret",
-             "WH_AUTH_JWT_SECRET: key \"auth\" is not supported by this version yet\n");
-    variable("WH_SERVER_TLS_CERT", "x",
-             "WH_SERVER_TLS_CERT: key \"server.tls\" is not supported by this version yet\n");
+    variable("WH_CLUSTER_NODE_ID", "very-secret",
+             "WH_CLUSTER_NODE_ID: key \"cluster\" is not supported by this version yet\n");
+    variable("WH_CLICKHOUSE_TLS_CA", "x",
+             "WH_CLICKHOUSE_TLS_CA: key \"clickhouse.tls\" is not supported by this version yet\n");
     variable("WH_SERVER_PORT", "x",
              "WH_SERVER_PORT: server.port: \"x\" must be a whole number, digits only\n");
     variable("WH_SERVER_PORT", "",

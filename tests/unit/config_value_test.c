@@ -103,9 +103,14 @@ static void test_names(void)
     lookup_is("clickhouse.password_file", CONFIG_KEY);
     lookup_is("clickhouse.username_file", CONFIG_UNKNOWN);
     lookup_is("server", CONFIG_SECTION);
-    lookup_is("auth", CONFIG_LATER);
-    lookup_is("auth.jwt_secret", CONFIG_LATER);
-    lookup_is("server.tls.cert", CONFIG_LATER);
+    lookup_is("cluster", CONFIG_LATER);
+    lookup_is("cluster.node_id", CONFIG_LATER);
+    lookup_is("auth", CONFIG_SECTION);
+    lookup_is("auth.jwt_secret_file", CONFIG_KEY);
+    lookup_is("auth.issuer_file", CONFIG_UNKNOWN);
+    lookup_is("server.tls.cert", CONFIG_KEY);
+    lookup_is("server.tls", CONFIG_SECTION);
+    lookup_is("clickhouse.tls.enabled", CONFIG_LATER);
     lookup_is("authority", CONFIG_UNKNOWN);
     lookup_is("serv", CONFIG_UNKNOWN);
     lookup_is("", CONFIG_UNKNOWN);
@@ -165,7 +170,8 @@ static int set(struct config_snapshot *s, const struct config_key *key, const ch
 {
     struct config_item item = {.text = slice_str(text)};
     uint32_t bad;
-    return config_value_set(&s->arena, &s->pub, key, &item, 1, is_list, why, &bad);
+    uint32_t count = is_list && text[0] == '\0' ? 0 : 1;
+    return config_value_set(&s->arena, &s->pub, key, &item, count, is_list, why, &bad);
 }
 
 /* Numbers beyond both ends of the range; ends themselves are fine. */
@@ -211,7 +217,8 @@ static void test_every_key(void)
             check_range(&s, key, why);
         const char *dot = strchr(name, '.');
         bool shape =
-            (dot == NULL || strchr(dot + 1, '.') == NULL) &&
+            (dot == NULL || strchr(dot + 1, '.') == strrchr(name, '.') ||
+             strchr(dot + 1, '.') == NULL) && /* three parts at most */
             strlen(name) + strlen("_file") < CONFIG_NAME_BYTES_MAX / 2 &&
             (strcmp(key->info.apply, "reload") == 0 || strcmp(key->info.apply, "restart") == 0) &&
             key->info.meaning[strlen(key->info.meaning) - 1] == '.';

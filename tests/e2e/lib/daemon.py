@@ -42,12 +42,13 @@ def merge(base, extra):
 
 
 class Daemon:
-    """One daemon. Settings are given as {"flush.interval": "1s"}; `server` is the ClickHouse to use."""
+    """One daemon. Settings are given as {"flush.interval": "1s"}; `server` is the ClickHouse to use. Who may do what is
+    no matter of most tests: access=True turns access control on, as it is for everybody else."""
 
-    def __init__(self, server=None, database="default", settings=None, args=(), name="daemon", extra_env=None):
+    def __init__(self, server=None, database="default", settings=None, args=(), name="daemon", extra_env=None, access=False):
         self.dir = tempfile.mkdtemp(prefix=name + "-", dir=env.WORK)
         self.port = net.free_port()
-        self.args = list(args)
+        self.args = ([] if access else ["--insecure-open"]) + list(args)
         # Not installed, so the daemon is told where its engine is.
         self.env = dict(os.environ, WAVEHOUSED_ENGINE=env.program("wavehoused-engine"), **(extra_env or {}))
         self.process = None
@@ -55,7 +56,7 @@ class Daemon:
         self.config_path = os.path.join(self.dir, "wavehoused.yaml")
         self.config = {
             "data_dir": os.path.join(self.dir, "data"),
-            "server": {"listen": "127.0.0.1", "port": self.port},
+            "server": {"listen": "127.0.0.1", "port": self.port, "control_socket": os.path.join(self.dir, "control.sock")},
             "wal": {"segment_size": "8MiB", "max_bytes": "2GiB", "min_free": "64MiB"},
             "schema": {"refresh_interval": "2s"},
         }
