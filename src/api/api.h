@@ -20,6 +20,7 @@
 
 #include <pthread.h>
 
+struct auth_keys;
 /* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and
  * again when it is back. */
 struct api_reload {
@@ -31,8 +32,6 @@ struct api_reload {
     struct buf findings; /* lines: what is wrong, or what the operator has to know; made by the
                             asker */
 };
-
-struct auth_keys;
 
 struct api_shared {
     struct commit_log *log;
@@ -49,11 +48,11 @@ struct api_shared {
     /* A new reference to the configuration in force. Any thread. */
     const struct config *(*config)(void *ctx);
     void *config_ctx;
-    /* 0, or WH_ESTOPPED and the task is still the caller's. Any thread, never blocks. */
-    int (*reload)(void *config_ctx, struct api_reload *task);
     /* The certificate in force, one reference; NULL: there is none. Changes with config_version.
      * Any thread. */
     struct http_tls_material *(*tls)(void *config_ctx);
+    /* 0, or WH_ESTOPPED and the task is still the caller's. Any thread, never blocks. */
+    int (*reload)(void *config_ctx, struct api_reload *task);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
     struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */

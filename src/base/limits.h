@@ -106,6 +106,17 @@
 #define LIMIT_QUERY_SQL_BYTES  (8 * MIB)
 #define LIMIT_QUERY_TERMS      1000  /* filters, aggregations, group_by, order_by: each */
 #define LIMIT_QUERY_VALUES     20000 /* bound ones, elements of `in` among them */
+#define LIMIT_PIPE_PARAMETERS  256   /* far more than any statement is called with */
+
+/* Pipes (pipes.md): far beyond what people write; the SQL's placeholders and tags, names in it and
+ * declared, ifs in ifs, roles that may run it. A cache_ttl of more than a year is a mistake. */
+#define LIMIT_PIPE_PARTS     4096
+#define LIMIT_PIPE_NAMES     512
+#define LIMIT_PIPE_DEPTH     32
+#define LIMIT_PIPE_ROLES     1024
+#define LIMIT_PIPE_SQL_BYTES (256 * KIB)
+#define LIMIT_PIPE_TTL_S     (366 * 86400)
+#define LIMIT_PIPES          10000
 
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */

@@ -34,9 +34,9 @@ static const char *check_path(struct slice *s)
     return s->len > 0 && s->ptr[0] == '/' ? NULL : "an absolute path";
 }
 
-static const char *check_file(struct slice *s)
+static const char *check_path_or_none(struct slice *s)
 {
-    return s->len == 0 ? NULL : check_path(s);
+    return s->len == 0 || s->ptr[0] == '/' ? NULL : "an absolute path, or empty for none";
 }
 
 static const char *check_url_path(struct slice *s)
@@ -200,16 +200,16 @@ const struct config_key config_key_table[] = {
      RANGE(0, HOUR_MS)},
     {KEY("server.tls.cert", server.tls.cert, CONFIG_TEXT, "", "reload",
          "PEM file of the certificate and its issuers; with it the port speaks HTTPS."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.tls.key", server.tls.key, CONFIG_TEXT, "", "reload",
          "PEM file of the certificate's private key."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.tls.client_ca", server.tls.client_ca, CONFIG_TEXT, "", "reload",
          "PEM file of authorities; with it only clients with a certificate of theirs get in."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.control_socket", server.control_socket, CONFIG_TEXT, CONFIG_CONTROL_SOCKET,
          "restart", "Unix socket whose users are the operator, without a token; \"\": none."),
-     .check = check_file},
+     .check = check_path_or_none},
 
     {KEY("server.trusted_proxies", server.trusted_proxies, CONFIG_TEXTS, "", "reload",
          "Addresses and networks of proxies whose X-Forwarded-For tells who the client is."),
@@ -225,7 +225,7 @@ const struct config_key config_key_table[] = {
      .check = check_jwks_url},
     {KEY("auth.jwks_ca", auth.jwks_ca, CONFIG_TEXT, "", "reload",
          "File with the certificates (PEM) that the issuer's server is checked against; empty: the system's."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("auth.role_claim", auth.role_claim, CONFIG_TEXT, "role", "reload",
          "Claim that names the role, as a path such as app_metadata.role."),
      .check = check_claim_path},
@@ -375,12 +375,12 @@ const struct config_key config_key_table[] = {
 
     {KEY("policy.file_path", policy.file_path, CONFIG_TEXT, "", "reload",
          "A policy in JSON or YAML that is taken over when none is stored yet."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("policy.strict", policy.strict, CONFIG_FLAG, "false", "reload",
          "Refuse a policy with members that mean nothing.")},
     {KEY("pipes.dir", pipes.dir, CONFIG_TEXT, "", "reload",
          "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
          "Refuse a pipe with members that mean nothing.")},
 

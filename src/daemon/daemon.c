@@ -579,12 +579,12 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.build_time = BUILD_TIME;
     d->api.config = config_current;
     d->api.config_ctx = d;
-    d->api.reload = request_reload;
     d->api.tls = tls_current;
     rc = auth_keys_start(&d->api.keys, c, e);
     if (rc != 0)
         return rc;
     warn_keys(c);
+    d->api.reload = request_reload;
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
@@ -743,8 +743,8 @@ static void stop(struct daemon *d)
     if (d->commit != NULL)
         commit_stop(d->commit);
     control_stop(d->control);
-    seeds_free(d->seeds);
     auth_keys_stop(d->api.keys);
+    seeds_free(d->seeds);
     if (d->loops != NULL)
         loops_free(d->loops);
     auth_keys_free(d->api.keys);

@@ -56,25 +56,24 @@ static int print_all(const struct buf *text)
 /* The files that the settings name count as part of them. */
 static int check_files(const struct config *config)
 {
-    struct http_tls_material *tls = NULL;
-    struct seeds *seeds = NULL;
+    struct http_tls_material *tls;
+    struct err e;
+    if (tls_files_load(config, &tls, &e) != 0) {
+        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        return DAEMON_FAILED;
+    }
+    http_tls_material_unref(tls);
+    struct seeds *seeds;
     struct buf findings;
     struct queue unused;
-    struct err e;
     if (queue_init(&unused, 1) != 0)
         return DAEMON_FAILED;
     buf_init(&findings, SIZE_MAX);
-    int rc = tls_files_load(config, &tls, &e);
-    if (rc != 0)
-        buf_printf(&findings, "wavehoused: %s\n", e.text);
-    int seeded = seeds_read(&seeds, config, &unused, &findings);
-    rc = rc != 0 ? rc : seeded;
+    int rc = seeds_read(&seeds, config, &unused, &findings);
     if (rc == 0)
         (void)puts("settings are fine");
     else
         (void)fwrite(findings.ptr, 1, findings.len, stderr);
-    if (tls != NULL)
-        http_tls_material_unref(tls);
     seeds_free(seeds);
     buf_fini(&findings);
     queue_fini(&unused);
