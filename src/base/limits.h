@@ -97,7 +97,6 @@
 #define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
 #define LIMIT_PIPES             1000
 #define LIMIT_PIPE_NAME_BYTES   256
-#define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.
@@ -116,7 +115,6 @@
 #define LIMIT_PIPE_ROLES     1024
 #define LIMIT_PIPE_SQL_BYTES (256 * KIB)
 #define LIMIT_PIPE_TTL_S     (366 * 86400)
-#define LIMIT_PIPES          10000
 
 /* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
  * holds a request open: more than half of the connections that a daemon serves by default. */
