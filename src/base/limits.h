@@ -97,6 +97,8 @@
 #define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
 #define LIMIT_PIPES             1000
 #define LIMIT_PIPE_NAME_BYTES   256
+#define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
+
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.
@@ -105,7 +107,6 @@
 #define LIMIT_QUERY_SQL_BYTES  (8 * MIB)
 #define LIMIT_QUERY_TERMS      1000  /* filters, aggregations, group_by, order_by: each */
 #define LIMIT_QUERY_VALUES     20000 /* bound ones, elements of `in` among them */
-#define LIMIT_PIPE_PARAMETERS  256   /* far more than any statement is called with */
 
 /* Pipes (pipes.md): far beyond what people write; the SQL's placeholders and tags, names in it and
  * declared, ifs in ifs, roles that may run it. A cache_ttl of more than a year is a mistake. */
