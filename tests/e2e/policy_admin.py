@@ -111,7 +111,9 @@ def strict():
         status, answer = curl(d, "PUT", "/v1/ops/policy", body)
         ok(status == 400 and "fliter" in answer["error"], "policy.strict refuses a misspelt filter", answer)
         same(curl(d, "PUT", "/v1/ops/pipes/p", {"sql": "SELECT 1", "role": ["x"]}),
-             (400, error('unknown member "role" (pipes.strict refuses it)')), "pipes.strict refuses a misspelt member")
+             (400, error('unknown member "role"')), "pipes.strict refuses a misspelt member")
+        status, answer = curl(d, "PUT", "/v1/ops/pipes/p", {"sql": "SELECT '{{a}}'"})
+        ok(status == 400 and "a" in answer["error"], "and a placeholder in quotes", answer)
 
 
 def pipes():
@@ -119,11 +121,12 @@ def pipes():
         d.start("/readyz")
         same(curl(d, "GET", "/v1/ops/pipes"), (200, []), "no pipes")
         same(curl(d, "GET", "/v1/ops/pipes/top"), (404, error("pipe not found")), "none of that name")
-        full = {"name": "other", "sql": "SELECT {{n:10}}", "parameters": [
+        admins = {"ok": True, "warnings": ["no allowed_roles: only admins may run it"]}
+        full = {"name": "other", "sql": "SELECT {{n:10}}, {{m}}", "parameters": [
             {"name": "n", "type": "number", "required": False, "default": 9007199254740993}, {"name": "m", "required": True}],
             "description": "what it does", "allowed_roles": ["viewer", ""], "cache_ttl": 60, "later": 1}
-        shown = {"name": "top", "sql": "SELECT {{n:10}}", "parameters": [
-            {"name": "n", "type": "number", "default": 9007199254740993}, {"name": "m", "required": True}],
+        shown = {"name": "top", "sql": "SELECT {{n:10}}, {{m}}", "parameters": [
+            {"name": "n", "type": "number", "default": 9007199254740993}, {"name": "m", "type": "", "required": True}],
             "description": "what it does", "allowed_roles": ["viewer"], "cache_ttl": 60}
         same(curl(d, "PUT", "/v1/ops/pipes/top", full), (200, {"ok": True}), "put; the name is the URL's")
         same(curl(d, "GET", "/v1/ops/pipes/top"), (200, shown), "without empty optionals and unknown members")
@@ -133,29 +136,28 @@ def pipes():
         for name in names:
             path = "/v1/ops/pipes/" + urllib.parse.quote(name, safe="")
             same(curl(d, "PUT", path, {"sql": "SELECT 1", "parameters": [], "allowed_roles": None, "description": ""}),
-                 (200, {"ok": True}), f"a pipe named {name}")
+                 (200, admins), f"a pipe named {name}, with what is doubtful about it")
             same(curl(d, "GET", path), (200, {"name": name, "sql": "SELECT 1"}), f"{name} is found")
         status, listed = curl(d, "GET", "/v1/ops/pipes")
         same([p["name"] for p in listed], sorted(names + ["top"], key=str.encode), "listed by name")
         two = [{"name": "x"}, {"name": "\\u0078"}]
         wrong = [
             ({}, "pipe SQL is required"), ({"sql": " \n"}, "pipe SQL is required"), ({"sql": None}, "pipe SQL is required"),
-            ({"sql": 1}, '"sql" must be a string'),
+            ({"sql": 1}, "invalid json"),
             ({"sql": "1", "parameters": [{}]}, "parameter name is required"),
             ({"sql": "1", "parameters": [{"name": ""}]}, "parameter name is required"),
-            ({"sql": "1", "parameters": [1]}, '"parameters" must be an array of objects'),
-            ({"sql": "1", "parameters": {}}, '"parameters" must be an array'),
-            (json.dumps({"sql": "1", "parameters": two}).replace("\\\\", "\\"), "duplicate parameter: x"),
-            ({"sql": "1", "parameters": [{"name": "x", "required": "yes"}]},
-             'parameter "x": "required" must be true or false'),
-            ({"sql": "1", "allowed_roles": "viewer"}, '"allowed_roles" must be an array'),
-            ({"sql": "1", "allowed_roles": [1]}, '"allowed_roles" must be an array of names'),
-            ({"sql": "1", "cache_ttl": -1}, '"cache_ttl" must be whole seconds; 0: never'),
-            ({"sql": "1", "description": 5}, '"description" must be a string'),
+            ({"sql": "1", "parameters": [1]}, "invalid json"),
+            ({"sql": "1", "parameters": {}}, "invalid json"),
+            (json.dumps({"sql": "1", "parameters": two}).replace("\\\\", "\\"), 'duplicate parameter name "x"'),
+            ({"sql": "1", "allowed_roles": "viewer"}, "invalid json"), ({"sql": "1", "description": 5}, "invalid json"),
+            ({"sql": "1", "cache_ttl": -1}, "cache_ttl must be a whole number of seconds, at most 31622400"),
+            ({"sql": "SELECT {% if defined(x) %} 1"}, None),
             ("nothing", "invalid json"), ("", "invalid json"), ("[]", "invalid json"),
         ]
         for body, text in wrong:
-            same(curl(d, "PUT", "/v1/ops/pipes/wrong", body), (400, error(text)), f"refused: {text}")
+            status, answer = curl(d, "PUT", "/v1/ops/pipes/wrong", body)
+            ok(status == 400 and (answer == error(text) if text else list(answer) == ["error"]), f"refused: {body}",
+               f"{status} {answer}")
         same(curl(d, "PUT", "/v1/ops/pipes/", {"sql": "1"}), (400, error("pipe name is required")), "no name")
         same(curl(d, "PUT", "/v1/ops/pipes/" + "x" * 257, {"sql": "1"}), (400, error("pipe name is over 256 bytes")), "a long name")
         same(curl(d, "PUT", "/v1/ops/pipes/%ff", {"sql": "1"}), (400, error("pipe name is not UTF-8")), "no UTF-8")
@@ -179,7 +181,7 @@ def killed():
         for i in range(8):
             body = {"tables": {f"t{i}": {"select": {"r": {}}}}}
             status, answer = curl(d, "PUT", "/v1/ops/policy", body)
-            pipe = curl(d, "PUT", f"/v1/ops/pipes/p{i}", {"sql": f"SELECT {i}"})
+            pipe = curl(d, "PUT", f"/v1/ops/pipes/p{i}", {"sql": f"SELECT {i}", "allowed_roles": ["r"]})
             d.kill()
             same((status, answer.get("ok"), pipe), (200, True, (200, {"ok": True})), f"round {i}: answered")
             d.start("/livez")
@@ -239,9 +241,11 @@ def seeds():
         d.config["pipes"] = {"dir": folder}
         write(os.path.join(folder, "daily.sql"), "SELECT 1 -- it's\n")
         write(os.path.join(folder, "empty.sql"), "\n")
+        write(os.path.join(folder, "broken.sql"), "SELECT {% if defined(x) %} 1\n")
         write(os.path.join(folder, "readme.txt"), "no pipe")
-        refused("empty.sql", "pipe SQL is required")
+        refused("empty.sql: pipe SQL is required", "broken.sql: ")
         os.remove(os.path.join(folder, "empty.sql"))
+        os.remove(os.path.join(folder, "broken.sql"))
         d.start("/readyz")
         seeded = curl(d, "GET", "/v1/ops/policy")
         same(seeded, (200, {"default_role": "no", "admin_role": "admin", "tables": {

@@ -146,7 +146,8 @@ static void test_names(void)
     ok(control_pipe_name(SLICE_LIT("a/b \xc3\xa9\x01"), &e) == 0 &&
            control_pipe_name((struct slice){name, LIMIT_PIPE_NAME_BYTES}, &e) == 0,
        "names of pipes");
-    ok(control_pipe_name((struct slice){name, sizeof(name)}, &e) == WH_ELIMIT, "one that is too long");
+    ok(control_pipe_name((struct slice){name, sizeof(name)}, &e) == WH_ELIMIT,
+       "one that is too long");
     ok(control_pipe_name(SLICE_LIT(""), &e) != 0 && control_pipe_name(SLICE_LIT("\xff"), &e) != 0 &&
            strcmp(e.text, "pipe name is not UTF-8") == 0,
        "none, and one that would not come back");
