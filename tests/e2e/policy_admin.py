@@ -269,6 +269,48 @@ def seeds():
            answer["findings"][0]["file"].startswith(file), "a bad policy file refuses the reload", answer)
 
 
+def command_line():
+    with daemon() as d:
+        d.start("/readyz")
+        d.know("ev")
+
+        def write(name, text):
+            with open(os.path.join(d.dir, name), "w", encoding="utf-8") as f:
+                f.write(text)
+            return f.name
+
+        same(ctl(d, "policy", "get"), (0, '{"tables":{}}\n', ""), "policy get: none")
+        good = write("good.yaml", "tables:\n  ev:\n    select: {viewer: {deny_columns: [nowhere], max_execution_time: 5s}}\n")
+        warning = 'warning: table "ev", op "select", role "viewer": deny_columns names column "nowhere", which the table does not have\n'
+        same(ctl(d, "policy", "validate", good), (0, warning + "valid\n", ""), "policy validate, in YAML")
+        same(ctl(d, "policy", "get")[1], '{"tables":{}}\n', "stores nothing")
+        same(ctl(d, "policy", "set", good), (0, warning + "stored, and in force\n", ""), "policy set")
+        status, out, _ = ctl(d, "policy", "get")
+        same((status, json.loads(out)["tables"]["ev"]), (0, {"select": {"viewer": {"deny_columns": ["nowhere"],
+                                                                                   "max_execution_time": 5000}}}), "policy get")
+        same(ctl(d, "policy", "set", "-", stdin=out)[0], 0, "what it gave can be set")
+        bad = write("bad.yaml", "tables:\n  ev: {}\n  ev: {}\n")
+        same(ctl(d, "policy", "set", bad), (1, f'{bad}: error: 3:1: the key "ev" is already in line 2\n', ""), "a bad file")
+        wrong = write("wrong.json", '{"tables":{"t":{"select":{"":{}}}}}')
+        same(ctl(d, "policy", "set", wrong), (1, "", 'wavehousectl: table "t", op "select": empty role name (HTTP 400)\n'),
+             "a wrong policy")
+        same(ctl(d, "policy", "get")[1], out, "what is in force stays")
+        ok("by=127.0.0.1:" in d.log(), "audited", d.log_tail())
+        same(ctl(d, "pipe", "list"), (0, "", ""), "no pipes")
+        pipe = write("top.json", '{"sql":"SELECT 1","allowed_roles":["viewer","b"],"description":"one"}')
+        same(ctl(d, "pipe", "set", "a/b c", pipe), (0, "stored, and in force\n", ""), "pipe set")
+        sql = write("top.sql", "SELECT 2 -- it's\n")
+        same(ctl(d, "pipe", "set", "a/b c", sql), (0, "stored, and in force\n", ""), "pipe set with SQL only")
+        status, out, _ = ctl(d, "pipe", "show", "a/b c")
+        same((status, json.loads(out)), (0, {"name": "a/b c", "sql": "SELECT 2 -- it's", "description": "one",
+                                             "allowed_roles": ["viewer", "b"]}), "the rest stays")
+        same(ctl(d, "pipe", "set", "new", sql), (0, "warning: no allowed_roles: only admins may run it\nstored, and in force\n", ""),
+             "a new one of SQL only")
+        same(ctl(d, "pipe", "list")[1].split("\n"), [f"{'a/b c':30} viewer,b", f"{'new':30} (admin)", ""], "pipe list")
+        same(ctl(d, "pipe", "rm", "a/b c", "not-there", "--yes"), (0, "removed\n", ""), "pipe rm")
+        same(ctl(d, "pipe", "show", "a/b c"), (1, "", "wavehousectl: pipe not found (HTTP 404)\n"), "gone")
+
+
 def reload():
     with daemon() as d:
         d.start("/readyz")
@@ -314,4 +356,4 @@ if __name__ == "__main__":
     if not clickhouse.generations():
         tap.skip_all("no ClickHouse is running")
     prepare()
-    tap.run(policies, strict, pipes, killed, seeds, reload)
+    tap.run(policies, strict, pipes, killed, seeds, command_line, reload)
