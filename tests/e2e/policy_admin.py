@@ -35,9 +35,9 @@ def curl(d, method, path, body=None, *more):
     return int(status), json.loads(answer) if answer else None
 
 
-def ctl(d, *args, stdin=None):
+def ctl(d, *args, stdin=None, **more):
     p = subprocess.run([env.program("wavehousectl"), *args, "--server", f"http://127.0.0.1:{d.port}"], input=stdin,
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, text=True)
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, text=True, env=dict(os.environ, **more))
     return p.returncode, p.stdout, p.stderr
 
 
@@ -102,6 +102,61 @@ def policies():
         same(d.stop(), 0, "stopped")
         d.start("/readyz")
         same(curl(d, "GET", "/v1/ops/policy"), (200, SHOWN), "still there after a restart")
+
+
+def gates():
+    """With access control on: who may change the policy, also by the policy that is being replaced."""
+    key = "x" * 40
+    secret = "s" * 64
+    settings = {"auth.operator_key": key, "auth.jwt_secret": secret, "server.threads": 4}
+    with Daemon(server, database, settings=settings, name="policy_gates", access=True) as d:
+        d.start("/readyz")
+        operator, wrong = ("-H", f"X-Operator-Key: {key}"), ("-H", "X-Operator-Key: wrong")
+
+        def bearer(role):
+            path = os.path.join(d.dir, "secret")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(secret)
+            p = subprocess.run([env.program("wavehousectl"), "token", "new", "--secret-file", path, "--role", role],
+                               stdout=subprocess.PIPE, check=True, text=True)
+            return ("-H", "Authorization: Bearer " + p.stdout.strip())
+
+        closed = "forbidden: request has no role and no public default_role is configured"
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY), (403, error(closed)), "without a policy nobody may")
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY, *wrong), (403, error(closed)), "nor with a wrong key")
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY, *bearer("admin"))[0], 403, "nor an admin")
+        same(curl(d, "GET", "/v1/ops/policy", None, *operator), (200, {"tables": {}}), "nothing was stored")
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY, *operator)[0], 200, "the operator may")
+        ok(" operator" in d.log().split("policy.changed")[-1].splitlines()[0], "audited as such", d.log_tail())
+        for method, path in (("GET", "/v1/ops/policy"), ("POST", "/v1/ops/policy/validate"), ("GET", "/v1/ops/pipes"),
+                             ("GET", "/v1/ops/pipes/x"), ("PUT", "/v1/ops/pipes/x"), ("DELETE", "/v1/ops/pipes/x"),
+                             ("POST", "/v1/ops/settings/reload")):
+            same(curl(d, method, path, "{}", *bearer("viewer")), (403, error("forbidden")), f"a viewer: {method} {path}")
+        other = dict(POLICY, admin_role="root")
+        same(curl(d, "PUT", "/v1/ops/policy", other, *bearer("admin"))[0], 200, "an admin may, and gives the right away")
+        ok(" role=admin" in d.log().split("policy.changed")[-1].splitlines()[0], "audited with the role", d.log_tail())
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY, *bearer("admin")), (403, error("forbidden")), "it is gone at once")
+        same(curl(d, "PUT", "/v1/ops/policy", POLICY, *bearer("root"))[0], 200, "who has it now may")
+        same(ctl(d, "policy", "get")[0], 1, "wavehousectl without a key is refused")
+        status, out, _ = ctl(d, "policy", "get", WAVEHOUSE_OPERATOR_KEY=key)
+        same((status, json.loads(out)), (0, SHOWN), "with WAVEHOUSE_OPERATOR_KEY it is not")
+        same(ctl(d, "policy", "get", WAVEHOUSE_OPERATOR_KEY=key + "\r\nX: y")[0], 3, "which cannot hold a line break")
+        p = subprocess.run([env.program("wavehousectl"), "policy", "set", "-", "--server",
+                            "unix:" + d.config["server"]["control_socket"]], input=json.dumps(POLICY), text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        ok(p.returncode == 0, "nor through the control socket", p.stdout)
+        ok(" control socket" in d.log().split("policy.changed")[-1].splitlines()[0], "audited as such", d.log_tail())
+        # In force on every loop when the answer is there: new connections, so any loop.
+        stale = 0
+        for n in range(60):
+            body = {"admin_role": f"a{n}", "tables": {"ev": {"select": {"r": {"max_rows": n + 1}}}}}
+            if d.call("PUT", "/v1/ops/policy", json.dumps(body).encode(),
+                      {"X-Operator-Key": key, "Content-Type": "application/json"}).status != 200:
+                stale += 1
+            for _ in range(3):
+                seen = d.call("GET", "/v1/ops/policy", None, {"X-Operator-Key": key}).json()
+                stale += seen["admin_role"] != f"a{n}"
+        same(stale, 0, "each request after the answer sees the new policy")
 
 
 def strict():
@@ -356,4 +411,4 @@ if __name__ == "__main__":
     if not clickhouse.generations():
         tap.skip_all("no ClickHouse is running")
     prepare()
-    tap.run(policies, strict, pipes, killed, seeds, command_line, reload)
+    tap.run(policies, gates, strict, pipes, killed, seeds, command_line, reload)
