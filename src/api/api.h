@@ -15,12 +15,14 @@
 #include "http/http.h"
 #include "http/loop.h"
 #include "http/tls.h"
+#include "query/runner.h"
 #include "replay/replay.h"
 #include "store/store.h"
 
 #include <pthread.h>
 
 struct auth_keys;
+
 /* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and
  * again when it is back. */
 struct api_reload {
@@ -40,6 +42,7 @@ struct api_shared {
     struct flush *flush;
     struct limits *limits; /* NULL: none are enforced */
     struct discovery *discovery;
+    struct query_runner *query;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
     struct control *control;         /* the policy, the pipes */

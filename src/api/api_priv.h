@@ -16,6 +16,7 @@ struct ingest_op;
 struct ingest_readers;
 struct ingest_access_loop;
 struct ingest_dedupe_loop;
+struct query_loop;
 
 struct api_metrics {
     struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored,
@@ -61,6 +62,7 @@ struct api_loop {
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;
     struct ingest_access_loop *access;
+    struct query_loop *query;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */

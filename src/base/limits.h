@@ -91,6 +91,14 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
+/* Queries (http-api §1, §8). An answer that is held, as ClickHouse sends it and as it is rendered.
+ */
+#define LIMIT_QUERY_RESULT_BYTES (64 * MIB)
+/* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
+ * minutes, which is longer than anybody does. */
+#define LIMIT_QUERIES_WAITING 1000
+/* One statement of /v1/ops/query (http-api §1). */
+#define LIMIT_SQL_BODY_BYTES (16 * MIB)
 /* Documents of the control store (src/control). One is as large as a request may be; all of them
  * are held in memory, and copied with each change. A pipe's name is part of a URL and of a key. */
 #define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */

@@ -22,6 +22,8 @@ const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNOR
                                      CONFIG_UNKNOWN_HOLD};
 const char *const config_choices_validation[] = {"shape", "strict", NULL};
 static const char *const choices_content_type[] = {"lenient", "strict", NULL};
+static const char *const choices_timestamp[] = {"canonical", "iso", NULL};
+static const char *const choices_errors[] = {"classed", "legacy", NULL};
 static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
 static const int values_level[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
                                    LOG_LEVEL_DEBUG};
@@ -384,6 +386,25 @@ const struct config_key config_key_table[] = {
     {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
          "Refuse a pipe with members that mean nothing.")},
 
+    {KEY("query.default_max_rows", query.default_max_rows, CONFIG_NUMBER, "10000", "reload",
+         "Most rows of a structured query, and its LIMIT when it names none."),
+     RANGE(1, 1000000000), .zero_ok = true},
+    {KEY("query.timestamp_bucket_seconds", query.timestamp_bucket_s, CONFIG_NUMBER, "60", "reload",
+         "Bounds of time ranges are floored to a multiple of this; 0: they are not."),
+     RANGE(0, 86400)},
+    {KEY("query.timestamp_format", query.timestamp_iso, CONFIG_CHOICE_FLAG, "canonical", "reload",
+         "Whether fractions of timestamps keep the zeros at their end (iso)."),
+     .choices = choices_timestamp},
+    {KEY("query.max_concurrent", query.max_concurrent, CONFIG_NUMBER, "16", "reload",
+         "Statements on ClickHouse at a time; further ones wait."),
+     RANGE(1, 1000)},
+    {KEY("cache.l1_max_cost", cache.l1_max_cost, CONFIG_SIZE, "64MiB", "reload",
+         "Memory of the query cache; 0 turns it off."),
+     RANGE(0, 64 * GIB)},
+    {KEY("errors.clickhouse_status", errors.clickhouse_legacy, CONFIG_CHOICE_FLAG, "classed",
+         "reload", "Whether failures of ClickHouse have a status by their class, or all 500."),
+     .choices = choices_errors},
+
     {KEY("prometheus.enabled", prometheus.enabled, CONFIG_FLAG, "true", "restart",
          "Serve metrics.")},
     {KEY("prometheus.path", prometheus.path, CONFIG_TEXT, "/metrics", "restart",
@@ -409,7 +430,7 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "clickhouse.tls", "dlq.tables", "query", "cache", "stream", "errors", "cluster",
+    "clickhouse.tls", "dlq.tables", "stream", "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 

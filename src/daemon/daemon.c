@@ -64,6 +64,7 @@ struct daemon {
     struct control *control;
     struct commit_log *commit;
     struct discovery *discovery;
+    struct query_runner *query;
     struct dedupe *dedupe;
     struct flush *flush;
     struct replay *replay;
@@ -191,6 +192,25 @@ static bool hold_unknown(void *ctx, struct slice table)
     return hold;
 }
 
+static void inserted(void *ctx, struct slice table)
+{
+    query_runner_bump(((struct daemon *)ctx)->query, table);
+}
+
+static void query_options_make(struct daemon *d, const struct config *c,
+                               struct query_runner_options *o)
+{
+    *o = (struct query_runner_options){
+        .clickhouse = d->target,
+        .timeout_ms = c->clickhouse.query_timeout_ms,
+        .cache_bytes = c->cache.l1_max_cost,
+        .max_concurrent = c->query.max_concurrent,
+        .refreshes = refreshes,
+        .request_refresh = request_refresh,
+        .ctx = d,
+    };
+}
+
 static void flush_options_make(struct daemon *d, const struct config *c, struct flush_options *o)
 {
     *o = (struct flush_options){
@@ -213,6 +233,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .request_refresh = request_refresh,
         .refreshes = refreshes,
         .hold = hold_unknown,
+        .inserted = inserted,
         .ctx = d,
         .fold = control_fold(d->control),
     };
@@ -273,6 +294,9 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
          * one's database as its own (discovery_catalog_of_target). */
         discovery_set_target(d->discovery, target);
     }
+    struct query_runner_options qo;
+    query_options_make(d, adopted, &qo);
+    query_runner_reload(d->query, &qo);
     struct flush_options fo;
     flush_options_make(d, adopted, &fo);
     flush_reload(d->flush, &fo);
@@ -536,6 +560,11 @@ static int start_rest(struct daemon *d, struct err *e)
     int rc = discovery_start(&d->discovery, d->store, &discovery, e);
     if (rc != 0)
         return rc;
+    struct query_runner_options query;
+    query_options_make(d, c, &query);
+    rc = query_runner_start(&d->query, &query, e);
+    if (rc != 0)
+        return rc;
     struct dedupe_options dedupe = {.io = io_posix(),
                                     .path = d->dedupe_path,
                                     .wal = d->wal,
@@ -570,6 +599,7 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.store = d->store;
     d->api.flush = d->flush;
     d->api.discovery = d->discovery;
+    d->api.query = d->query;
     d->api.dedupe = d->dedupe;
     d->api.replay = d->replay;
     d->api.control = d->control;
@@ -736,6 +766,8 @@ static void stop(struct daemon *d)
         (void)fflush(NULL);
         _exit(d->failed ? DAEMON_FAILED : DAEMON_OK);
     }
+    if (d->query != NULL)
+        query_runner_stop(d->query);
     if (d->discovery != NULL)
         discovery_stop(d->discovery);
     if (d->dedupe != NULL)
@@ -747,6 +779,7 @@ static void stop(struct daemon *d)
     seeds_free(d->seeds);
     if (d->loops != NULL)
         loops_free(d->loops);
+    query_runner_free(d->query);
     auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);

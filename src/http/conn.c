@@ -103,7 +103,7 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_
 void http_conn_free(struct http_conn *c)
 {
     struct http_server *s = c->s;
-    must(c->fd < 0 && c->first == NULL && !c->dirty && !c->running);
+    must(c->fd < 0 && c->first == NULL && c->stream == NULL && !c->dirty && !c->running);
     c->magic = 0;
     if (s->freed || s->free_conn_count == HTTP_CONNS_KEPT) {
         free(c);
@@ -112,6 +112,16 @@ void http_conn_free(struct http_conn *c)
     c->next = s->free_conns;
     s->free_conns = c;
     s->free_conn_count++;
+}
+
+void http_conn_pool_free(struct http_server *s)
+{
+    while (s->free_conns != NULL) {
+        struct http_conn *c = s->free_conns;
+        s->free_conns = c->next;
+        free(c);
+    }
+    s->free_conn_count = 0;
 }
 
 void http_conn_unlink(struct http_conn *c, struct http_req *r)
@@ -134,13 +144,19 @@ void http_conn_abandon(struct http_conn *c)
     c->done = c->shut = true;
     http_recv_stop(c);
     struct http_req *next;
+    struct http_stream *lost = NULL;
+    if (c->stream != NULL)
+        http_stream_lose(c->stream, &lost);
     for (struct http_req *r = c->first; r != NULL; r = next) {
         next = r->next;
         if (r->dispatched && !r->replied)
             continue; /* the handler's; http_reply drops it */
+        if (r->stream != NULL)
+            http_stream_lose(r->stream, &lost);
         http_conn_unlink(c, r);
         http_req_free(r);
     }
+    http_stream_tell_lost(lost); /* the handler may answer others of the queue meanwhile */
 }
 
 static void events_set(struct http_conn *c, bool reading, bool writing)
@@ -169,9 +185,16 @@ void http_conn_close(struct http_conn *c)
     http_server_run_soon(c->s, c); /* which frees it; somebody up the stack may still look at it */
 }
 
+void http_conn_reset_on_close(struct http_conn *c)
+{
+    const struct linger now = {.l_onoff = 1};
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 bool http_conn_is_idle(const struct http_conn *c)
 {
-    return c->rx == HTTP_RX_HEAD && c->first == NULL && c->in_len == 0 && !c->lingering;
+    return c->rx == HTTP_RX_HEAD && c->first == NULL && c->stream == NULL && c->in_len == 0 &&
+           !c->lingering;
 }
 
 /* Our last answer is out. The client may still be sending; closing now would make the kernel send a
@@ -198,15 +221,15 @@ static enum http_wait wait_for(const struct http_conn *c)
         return HTTP_WAIT_WRITE;
     if (c->rx == HTTP_RX_LENGTH || c->rx == HTTP_RX_CHUNKED)
         return HTTP_WAIT_BODY;
-    if (c->in_len > 0 && http_recv_wanted(c))
+    if (c->in_len > 0 && http_recv_parses(c))
         return HTTP_WAIT_HEAD;
-    return c->first == NULL ? HTTP_WAIT_IDLE : HTTP_WAIT_NONE;
+    return c->first == NULL && c->stream == NULL ? HTTP_WAIT_IDLE : HTTP_WAIT_NONE;
 }
 
 /* Events and clock for the state the connection is in now. */
 static void settle(struct http_conn *c)
 {
-    bool over = c->rx == HTTP_RX_END && (c->first == NULL || c->done);
+    bool over = c->rx == HTTP_RX_END && ((c->first == NULL && c->stream == NULL) || c->done);
     if (!c->lingering && (over || (c->s->draining && http_conn_is_idle(c))))
         finish(c);
     if (c->fd < 0)

@@ -141,41 +141,54 @@ void http_reply_json_extra(struct http_request *r, struct slice extra, struct sl
  * on_closed has been called or http_stream_end was. Bytes are queued and written as the client
  * reads; a writer looks at http_stream_queued and waits for on_room rather than queue without
  * bound. HTTP/1.1 clients get chunks, 1.0 clients a body that ends with the connection. No further
- * request of the connection is parsed while its stream is open. */
+ * request of the connection is parsed while its stream is open.
+ *
+ * An open stream without queued bytes has no clock. With queued bytes it is as any answer: a client
+ * that takes none of them for the body timeout is closed. */
 struct http_stream;
 
 struct http_stream_events {
     void *ctx;
-    /* What is queued has fallen to room_bytes or less since more was. May write. */
+    /* What is queued has fallen to room_bytes or less since more was. May write, and end. */
     void (*on_room)(void *ctx);
-    /* The client is gone, or the server drains: the stream is gone after this returns. Not called
-     * for http_stream_end. */
+    /* Nobody reads any more: the stream is gone. Never from within a call of http_stream_…; not
+     * called for http_stream_end. */
     void (*on_closed)(void *ctx);
     size_t room_bytes;
+    /* A body that has no end of its own (server-sent events): a client that shuts down its sending
+     * side is taken as gone, and a server that drains ends the stream at once. Otherwise such a
+     * client still gets its answer, and draining waits for the end. */
+    bool endless;
 };
 
 /* Bytes that several streams send: counted, immutable, freed with the last of them. On one loop's
  * thread only. */
 struct http_block;
-struct http_block *http_block_new(struct slice bytes); /* NULL: no memory */
+struct http_block *http_block_new(struct slice bytes); /* NULL: no memory, or no bytes */
 struct http_block *http_block_ref(struct http_block *b);
-void http_block_unref(struct http_block *b);
+void http_block_unref(struct http_block *b); /* NULL is fine */
 struct slice http_block_bytes(const struct http_block *b);
 
-/* Begin with the head; body, if any, is its first piece. 0; -ENOMEM and the request was answered
- * 500. on_closed may be called from within. */
+/* Begin with the head; body, if any, is its first piece. Only for requests that on_request was
+ * called for. 0; else there is no stream and the request is gone: -ENOMEM, it was answered 503;
+ * -EPIPE, the client had left. A HEAD gets its head; on_closed follows. */
 int http_stream_begin(struct http_request *r, const struct http_reply *head,
                       const struct http_stream_events *events,
                       struct http_stream **out) WH_MUST_CHECK;
 /* Queue bytes, by copy or by reference. 0; -ENOMEM, WH_EFULL over HTTP_STREAM_BYTES_MAX: the stream
  * is then broken off as by http_stream_end(s, false). Nothing is written before the loop's turn
  * ends, so many small ones leave in one system call. */
+#define HTTP_STREAM_BYTES_MAX ((size_t)64 << 20) /* three of the largest records */
 int http_stream_write(struct http_stream *s, struct slice bytes) WH_MUST_CHECK;
 int http_stream_write_block(struct http_stream *s, struct http_block *b) WH_MUST_CHECK;
 size_t http_stream_queued(const struct http_stream *s); /* bytes not yet with the kernel */
-/* whole: the body ends here, and the connection goes on; else it is cut, so that the client sees
- * that something is missing. The stream is gone. */
+/* whole: the body ends here, and the connection goes on; else what is queued is dropped and the
+ * connection cut, so that the client sees that something is missing. The stream is gone. */
 void http_stream_end(struct http_stream *s, bool whole);
+
+/* The client has closed its connection, or at least its sending side, while the request waits for
+ * its answer: work on it may be in vain. The reply is still owed. */
+bool http_client_gone(const struct http_request *r);
 
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */

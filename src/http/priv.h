@@ -24,6 +24,8 @@
 #include "http/pool.h"
 #include "http/tls.h"
 
+#include <sys/uio.h>
+
 /* Parse-ahead on one connection: enough to keep a pipelining client busy, small enough that it
  * cannot take the loop's memory, with bodies or with answers that it does not read. Past either
  * bound the connection is not read. */
@@ -72,6 +74,13 @@
 #define HTTP_CONN_MAGIC   0x48434e31u
 #define HTTP_SERVER_MAGIC 0x48535631u
 
+/* While a stream is open, so much input waits behind it; then the connection is not read. */
+#define HTTP_STREAM_AHEAD_BYTES LIMIT_HTTP_HEAD_BYTES
+/* A stream whose client reads as fast as it is written lets others have their turn after this. */
+#define HTTP_STREAM_TURN_BYTES (256 * KIB)
+
+#define HTTP_STREAM_MAGIC 0x48535431u
+
 struct event;
 struct http_conn;
 
@@ -86,8 +95,9 @@ struct http_req {
     bool skip_close; /* answered at its head, it costs the connection: the body is too long */
     struct http_server *s;
     struct http_conn *c;
-    struct http_req *next; /* queue of the connection, or free list */
-    struct slice origin;   /* Origin, for CORS */
+    struct http_req *next;      /* queue of the connection, or free list */
+    struct http_stream *stream; /* out is only its head; it follows */
+    struct slice origin;        /* Origin, for CORS */
     struct slice content_encoding;
     uint64_t body_max;
     /* Each of these points into this struct (inl, out_inl), or to a buffer of the pool of _cap
@@ -145,6 +155,8 @@ struct http_conn {
     uint64_t since_ms; /* when wait began */
     struct http_conn *prev, *next, *dirty_next;
 
+    struct http_stream *stream;    /* its head is out; before the queue */
+    uint32_t streams;              /* that one, and those whose heads wait in the queue */
     struct http_req *first, *last; /* queue in arrival order */
     uint32_t queued;
     size_t queued_bytes; /* in the queue: bodies with the handler, and answers */
@@ -191,6 +203,9 @@ struct http_server {
     struct http_conn *dirty;
     uint32_t conn_count;
     uint32_t conn_peak;    /* most since the heap was last trimmed */
+    bool crowd;            /* conn_peak is of one that is going */
+    bool trim_due;         /* at the next tick */
+    size_t freed_bytes;    /* by the pool since the heap was last trimmed */
     uint64_t handed_out;   /* requests the handler holds */
     uint64_t bodies_bytes; /* and of the decoders at work on them */
 
@@ -240,16 +255,19 @@ void http_conn_close(struct http_conn *c);
  * refers to any more. */
 void http_conn_run(struct http_conn *c);
 void http_conn_expired(struct http_conn *c);
+void http_conn_reset_on_close(struct http_conn *c); /* the client sees that it was cut off */
 bool http_conn_is_idle(const struct http_conn *c);
 void http_conn_unlink(struct http_conn *c, struct http_req *r); /* out of the queue */
 /* Its last answer is out: requests behind it are dropped, those with the handler once replied. */
 void http_conn_abandon(struct http_conn *c);
 void http_conn_free(struct http_conn *c); /* closed and empty */
+void http_conn_pool_free(struct http_server *s);
 
 /* recv.c: from bytes to requests */
 void http_recv_ready(struct http_conn *c); /* the socket is readable */
 void http_recv_kept(struct http_conn *c);  /* parse kept input as far as bounds allow */
 bool http_recv_wanted(const struct http_conn *c);
+bool http_recv_parses(const struct http_conn *c); /* a head that arrives now is looked at */
 void http_recv_refuse(struct http_conn *c, enum http_refusal why); /* the input ends with this */
 void http_recv_stop(struct http_conn *c); /* drop what is being read; nothing more is parsed */
 
@@ -259,6 +277,20 @@ bool http_recv_trim(struct http_server *s);
 
 /* send.c: answers in order. False: the connection was closed. */
 bool http_send_ready(struct http_conn *c);
+
+/* stream.c: answers in pieces, once their head is out */
+/* Pieces of what the connection's stream has queued, at most max; returns how many. */
+int http_stream_gather(const struct http_stream *s, struct iovec *iov, int max);
+void http_stream_sent(struct http_stream *s, size_t n); /* of these; may call the handler */
+/* r's head is out: its stream takes its place, and r is gone. */
+void http_stream_take_over(struct http_conn *c, struct http_req *r);
+/* Bring the connection's stream to its end if it is time. False: the connection was closed. */
+bool http_stream_settle(struct http_conn *c);
+/* Out of the connection, before its end; the handler is not told yet: a list through next. */
+void http_stream_lose(struct http_stream *s, struct http_stream **lost);
+void http_stream_tell_lost(struct http_stream *lost);
+/* The server drains and this stream must not keep it: no waiting for the socket. */
+bool http_stream_hurries(const struct http_stream *s);
 
 /* request.c: memory of requests */
 struct http_req *http_req_new(struct http_conn *c); /* at the end of c's queue; NULL: no memory */
@@ -277,5 +309,8 @@ void http_reply_id(struct http_req *r); /* settle request_id: the client's, or a
 void http_reply_refusal(struct http_req *r, enum http_refusal why);
 void http_reply_options(struct http_req *r);
 void http_reply_continue(struct http_req *r);
+/* The answer's head without a length, and what hangs on it. 0; -ENOMEM, nothing was done; -EPIPE,
+ * nobody waits for it and r is gone. */
+int http_reply_stream(struct http_req *r, const struct http_reply *head) WH_MUST_CHECK;
 
 #endif

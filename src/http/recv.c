@@ -14,14 +14,23 @@
 
 static bool queue_full(const struct http_conn *c)
 {
-    return c->queued >= HTTP_PIPELINE_MAX || c->queued_bytes > HTTP_PIPELINE_BYTES;
+    return c->queued >= HTTP_PIPELINE_MAX || c->queued_bytes > HTTP_PIPELINE_BYTES ||
+           c->streams > 0;
+}
+
+bool http_recv_parses(const struct http_conn *c)
+{
+    return !c->eof && c->rx == HTTP_RX_HEAD && !queue_full(c);
 }
 
 bool http_recv_wanted(const struct http_conn *c)
 {
-    if (c->eof || c->rx == HTTP_RX_END)
+    if (c->eof)
         return false;
-    return c->rx != HTTP_RX_HEAD || !queue_full(c);
+    /* Behind a stream, to see its client leave; what comes after the last request is dropped. */
+    if (c->streams > 0 && (c->rx == HTTP_RX_END || c->in_len < HTTP_STREAM_AHEAD_BYTES))
+        return true;
+    return c->rx != HTTP_RX_END && (c->rx != HTTP_RX_HEAD || !queue_full(c));
 }
 
 /* Count the decoder's memory; false: the loop's budget is used up. */
@@ -572,7 +581,7 @@ static int read_once(struct http_conn *c)
         /* Answers that are owed still go out; half a request goes nowhere. */
         c->eof = true;
         http_recv_stop(c);
-        return 0;
+        return 0; /* an endless stream ends when it is settled next */
     }
     if (direct) {
         direct_took(c, (size_t)n);

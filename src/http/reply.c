@@ -4,6 +4,7 @@
 
 #include "io/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -28,6 +29,8 @@ static const char *phrase(int status)
         return "Accepted";
     case 204:
         return "No Content";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 401:
@@ -52,6 +55,8 @@ static const char *phrase(int status)
         return "Expectation Failed";
     case 422:
         return "Unprocessable Content";
+    case 424:
+        return "Failed Dependency";
     case 429:
         return "Too Many Requests";
     case 431:
@@ -176,7 +181,10 @@ static void put_head(struct http_req *r, const struct http_reply *reply)
         put(r, reply->content_type, strlen(reply->content_type));
         PUT_LIT(r, "\r\n");
     }
-    if (reply->status != 204 && reply->status != 304) {
+    if (r->stream != NULL) {
+        if (!r->http10)
+            PUT_LIT(r, "Transfer-Encoding: chunked\r\n");
+    } else if (reply->status != 204 && reply->status != 304) {
         PUT_LIT(r, "Content-Length: ");
         put_number(r, reply->body.len);
         PUT_LIT(r, "\r\n");
@@ -195,7 +203,7 @@ static void put_head(struct http_req *r, const struct http_reply *reply)
     }
     if (r->close)
         PUT_LIT(r, "Connection: close\r\n");
-    else if (r->http10)
+    else if (r->http10 || r->stream != NULL)
         PUT_LIT(r, "Connection: keep-alive\r\n");
     put_slice(r, reply->extra);
     PUT_LIT(r, "\r\n");
@@ -254,6 +262,13 @@ static bool dropped(struct http_req *r)
     return true;
 }
 
+static size_t head_room(const struct http_req *r, const struct http_reply *reply)
+{
+    size_t type_len = reply->content_type != NULL ? strlen(reply->content_type) : 0;
+    return HEAD_ROOM + r->pub.request_id.len + type_len + reply->extra.len +
+           (r->origin.len > 0 ? CORS_ROOM + r->origin.len : 0);
+}
+
 void http_reply(struct http_request *request, const struct http_reply *reply)
 {
     static const struct http_reply no_memory = {
@@ -272,9 +287,7 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
     date_refresh(r->s);
     forget_continue(r);
     r->close = r->close || reply->close || closes(r);
-    size_t type_len = reply->content_type != NULL ? strlen(reply->content_type) : 0;
-    size_t room = HEAD_ROOM + r->pub.request_id.len + type_len + reply->extra.len +
-                  (r->origin.len > 0 ? CORS_ROOM + r->origin.len : 0);
+    size_t room = head_room(r, reply);
     bool with_body = r->pub.method != HTTP_HEAD && reply->status != 204 && reply->status != 304;
     if (http_req_out_reserve(r, room + (with_body ? reply->body.len : 0)) != 0) {
         reply = &no_memory;
@@ -286,6 +299,23 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
     if (with_body)
         put_slice(r, reply->body);
     hand_over(r);
+}
+
+int http_reply_stream(struct http_req *r, const struct http_reply *head)
+{
+    must(!r->replied && r->dispatched && r->stream != NULL);
+    if (dropped(r))
+        return -EPIPE;
+    if (!r->c->running)
+        http_server_clock(r->s);
+    date_refresh(r->s);
+    forget_continue(r);
+    if (http_req_out_reserve(r, head_room(r, head)) != 0)
+        return -ENOMEM;
+    r->close = r->close || head->close || closes(r) || r->http10;
+    put_head(r, head);
+    hand_over(r);
+    return 0;
 }
 
 void http_reply_error(struct http_request *request, int status, struct slice text,
@@ -417,6 +447,13 @@ void http_reply_options(struct http_req *r)
 void http_reply_continue(struct http_req *r)
 {
     PUT_LIT(r, "HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+bool http_client_gone(const struct http_request *request)
+{
+    const struct http_req *r = (const struct http_req *)request;
+    CHECK_MAGIC(r, HTTP_REQ_MAGIC);
+    return r->c->done || r->c->fd < 0 || r->c->eof;
 }
 
 bool http_field_is(const struct http_field *f, const char *lower_name)

@@ -71,6 +71,27 @@ static void reply_big(struct http_request *r)
     free(body);
 }
 
+static void pieces_closed(void *ctx)
+{
+    (void)ctx; /* a HEAD has its head */
+}
+
+static void reply_pieces(struct http_request *r)
+{
+    const struct http_stream_events events = {.on_closed = pieces_closed};
+    struct http_stream *s;
+    bool whole = !slice_eq_str(r->query, "cut");
+    if (http_stream_begin(r,
+                          &(struct http_reply){.status = 200,
+                                               .content_type = "text/plain",
+                                               .body = SLICE_LIT("one")},
+                          &events, &s) != 0)
+        return;
+    must(http_stream_write(s, (struct slice){NULL, 0}) == 0); /* nothing, and not the end */
+    must(http_stream_write(s, SLICE_LIT("two")) == 0);
+    http_stream_end(s, whole);
+}
+
 static void on_request(void *ctx, struct http_request *r)
 {
     struct fixture *f = ctx;
@@ -85,6 +106,8 @@ static void on_request(void *ctx, struct http_request *r)
         reply_echo(r, true);
     else if (slice_eq_str(r->path, "/big"))
         reply_big(r);
+    else if (slice_eq_str(r->path, "/pieces"))
+        reply_pieces(r);
     else if (slice_eq_str(r->path, "/retry"))
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 30);
     else if (slice_eq_str(r->path, "/defer") && f->held_count < FIXTURE_HELD_MAX)

@@ -11,6 +11,7 @@
  *   /small    as /echo, but at most 16 bytes of body
  *   /close    200 and Connection: close
  *   /big      200 and FIXTURE_BIG_BYTES of 'b'
+ *   /pieces   200 in pieces: "one", "two", then whole; with ?cut broken off after them
  *   /retry    503 with Retry-After
  *   others    404 */
 #ifndef WH_TESTS_HTTP_FIXTURE_H
