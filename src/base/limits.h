@@ -107,8 +107,10 @@
 #define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
 #define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
 #define LIMIT_PIPES             1000
-#define LIMIT_PIPE_NAME_BYTES   256
-#define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
+/* Changes that wait for the planner, their documents: while it cannot go on, requests pile up. */
+#define LIMIT_CONTROL_WAITING (32 * MIB)
+#define LIMIT_PIPE_NAME_BYTES 256
+#define LIMIT_PIPE_PARAMETERS 256 /* far more than any statement is called with */
 
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
