@@ -430,7 +430,10 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "clickhouse.tls", "dlq.tables", "stream", "cluster",
+    "clickhouse.tls",
+    "dlq.tables",
+    "stream",
+    "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 
