@@ -22,6 +22,7 @@
 #include <pthread.h>
 
 struct auth_keys;
+
 /* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and
  * again when it is back. */
 struct api_reload {

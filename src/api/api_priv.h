@@ -139,6 +139,7 @@ void ops_livez(struct api_loop *a, struct http_request *r);
 void ops_readyz(struct api_loop *a, struct http_request *r);
 void ops_v1_health(struct api_loop *a, struct http_request *r);
 void ops_version(struct api_loop *a, struct http_request *r);
+void ops_openapi(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);

@@ -79,6 +79,9 @@
  */
 #define LIMIT_TLS_FILE_BYTES (1 * MIB)
 
+/* Tables in an /openapi.json: a schema each, a few KiB; nobody generates a client from more. */
+#define LIMIT_OPENAPI_TABLES 500
+
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */

@@ -5,7 +5,7 @@ set -u
 ctl=${top_builddir:?}/wavehousectl
 tmp=$(mktemp -d) || exit 99
 trap 'rm -rf "$tmp"' EXIT
-unset WAVEHOUSE_URL
+unset WAVEHOUSE_URL WAVEHOUSE_OPERATOR_KEY WAVEHOUSE_TOKEN
 n=0
 
 says() { # says STATUS PATTERN ARGUMENTS…
@@ -40,6 +40,12 @@ says 0 'row of the range once' replay --help
 says 0 'Jobs under way' replay list --help
 says 0 'until it is over' replay show --help
 says 0 'position' replay cancel --help
+
+printf 'two words\n' >"$tmp/bad.key"
+says 0 'operator-key-file FILE' dlq stats --help
+says 3 'No such file' dlq stats --operator-key-file "$tmp/no.key"
+says 3 'bad.key holds no operator key' dlq stats --operator-key-file "$tmp/bad.key"
+says 3 'bad.key holds no token' dlq stats --token-file "$tmp/bad.key"
 
 says 2 'usage: wavehousectl dlq show ID' dlq show
 says 2 'usage: wavehousectl dlq show ID' dlq show 1 2
