@@ -384,7 +384,7 @@ const struct config_key config_key_table[] = {
          "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
      .check = check_path_or_none},
     {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
-         "Refuse a pipe with members that mean nothing.")},
+         "Refuse a pipe with members that mean nothing, or with placeholders in quotes.")},
 
     {KEY("query.default_max_rows", query.default_max_rows, CONFIG_NUMBER, "10000", "reload",
          "Most rows of a structured query, and its LIMIT when it names none."),
