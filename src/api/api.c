@@ -370,6 +370,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
+        rc = ingest_turns_new(a);
+    if (rc == 0)
         rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
     if (rc != 0) {
         api_loop_free(a);
@@ -412,6 +414,7 @@ void api_loop_free(struct api_loop *a)
         ops_on_offsets(a);
     if (a->replayed.fd >= 0)
         ops_on_replayed(a);
+    ingest_turns_free(a);
     ingest_dedupe_loop_free(a);
     ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);

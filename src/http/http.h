@@ -177,6 +177,12 @@ size_t http_stream_queued(const struct http_stream *s); /* bytes not yet with th
  * that something is missing. The stream is gone. */
 void http_stream_end(struct http_stream *s, bool whole);
 
+/* Until http_request_release or the reply, no further request of r's connection is parsed, and
+ * nothing is read from it beyond what has been: for a request that takes effect some turns later,
+ * and must do so before those sent behind it. From within on_request, or later. */
+void http_request_hold(struct http_request *r);
+void http_request_release(struct http_request *r); /* one that is not held: nothing happens */
+
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
 struct slice http_field_get(const struct http_request *r, const char *lower_name);

@@ -12,9 +12,10 @@
 /* Below this a chunk is copied with its neighbours rather than read with a call of its own. */
 #define DIRECT_CHUNK_BYTES 4096
 
+/* No further head is parsed for now. */
 static bool queue_full(const struct http_conn *c)
 {
-    return c->queued >= HTTP_PIPELINE_MAX || c->queued_bytes > HTTP_PIPELINE_BYTES;
+    return c->held || c->queued >= HTTP_PIPELINE_MAX || c->queued_bytes > HTTP_PIPELINE_BYTES;
 }
 
 bool http_recv_wanted(const struct http_conn *c)
