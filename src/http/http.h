@@ -53,6 +53,7 @@ struct http_request {
     uint64_t received_ns; /* monotonic, at the head's last byte */
     void *user;           /* the handler's; starts NULL */
     bool identified;      /* the handler's; starts false */
+    uint32_t mark;        /* the handler's; starts 0 */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
