@@ -22,8 +22,9 @@
 /* One row of CSV, TSV, Values or JSONEachRow: as long as a line of NDJSON. */
 #define LIMIT_TEXT_ROW_BYTES (10 * MIB)
 #define LIMIT_BATCH_RESULTS  10000 /* entries in `results`, http-api §7.7 */
-/* A socket loop reads a body in one go: so many records of a few bytes keep it for about half a
- * second. Ordinary records reach server.max_body first. */
+/* A request's outcome is one answer, its records one run of instants under the lock of the log's
+ * order (16 bytes and a few ns each): so many keep that lock for some milliseconds. Ordinary
+ * records reach server.max_body first. */
 #define LIMIT_REQUEST_RECORDS 1000000
 
 /* JSON (http-api §1). */
