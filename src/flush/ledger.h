@@ -67,6 +67,15 @@ struct flush_open {
     uint32_t span_count;
 };
 
+/* Rows of an open plan that may be in ClickHouse, though nobody has said so. */
+struct flush_doubt {
+    uint64_t plan_index;
+    uint64_t digest;   /* of the rows of the last insert without a clear answer, */
+    bool one;          /* if there was one */
+    bool all;          /* the plan is from before the start: any of it may have been sent */
+    uint32_t refusals; /* of rows in doubt, one after the other */
+};
+
 struct flush_table {
     struct flush_table *hash_next, *ready_next;
     char *name;
@@ -85,6 +94,7 @@ struct flush_table {
     uint32_t attempts, schema_attempts;
     uint64_t schema_refreshes; /* schema discoveries before the last of schema_attempts */
     int outcome;               /* of the last job, enum ch_outcome */
+    struct flush_doubt doubt;  /* of the open plan, as the last job left it */
     bool recount; /* the oldest run's rows and bytes are not known: flush_ledger_recount */
     bool window_warned, pending_shown;
     bool wanted; /* somebody waits for rows that are in no plan yet */

@@ -23,6 +23,7 @@ struct planner {
     bool replayed, stalled, reread, stopping;
     bool reachable;
     enum ch_outcome down_outcome; /* why not, as last logged; CH_OK: nothing logged */
+    uint64_t replayed_index;      /* up to here the log is from before the start */
     uint32_t down_attempts;
     uint64_t probe_ns;
     struct flush_pace pace;

@@ -32,6 +32,7 @@
 #define AHEAD_ROWS_MIN   1000 /* smaller units are built in no time */
 #define PROPOSE_RETRY_MS 5
 #define PROPOSE_TRIES    400
+#define DOUBT_REFUSALS   4 /* so often rows that may be stored are sent again as they are */
 
 struct flush_sender {
     uint32_t magic;
@@ -365,6 +366,45 @@ static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
     return 0;
 }
 
+/* ---- rows that may be stored ---- */
+
+static bool is_refusal(const struct flush_job *job, enum ch_outcome outcome)
+{
+    return outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
+           (outcome == CH_SCHEMA && job->give_up) || (outcome == CH_BUG && job->as_data);
+}
+
+/* Note what an insert's end says of its rows; true when it is a refusal that does not count yet:
+ * the rows may be stored from an earlier time, and then halves of them, under tokens of their own,
+ * would be stored again. A refusal that passes (the schema was changed, and is changed back) costs
+ * a few attempts; one that stays counts in the end. */
+static bool doubt_take(struct flush_job *job, const struct flush_rows *rows,
+                       enum ch_outcome outcome)
+{
+    struct flush_doubt *d = &job->doubt;
+    uint64_t digest = flush_rows_digest(rows);
+    bool same = d->one && d->digest == digest;
+    if (is_refusal(job, outcome) && (same || d->all) && d->refusals < DOUBT_REFUSALS) {
+        d->refusals++;
+        return true;
+    }
+    if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE ||
+        (outcome == CH_BUG && !job->as_data)) {
+        if (!same)
+            d->refusals = 0;
+        d->one = true;
+        d->digest = digest;
+        return false;
+    }
+    if (same)
+        d->one = false;
+    if (is_refusal(job, outcome))
+        d->all = false;
+    if (outcome == CH_OK || is_refusal(job, outcome))
+        d->refusals = 0;
+    return false;
+}
+
 /* Send one group (g NULL: the lines in build.body). 0: stored, or cut into halves, or
  * dead-lettered. */
 static int group_send(struct flush_sender *s, const struct flush_group *g,
@@ -384,23 +424,22 @@ static int group_send(struct flush_sender *s, const struct flush_group *g,
                               .give_up = job->give_up,
                               .as_data = job->as_data};
     enum ch_outcome outcome = flush_client_insert(&s->client, &in, &ce);
+    bool doubted = doubt_take(job, rows, outcome);
     if (outcome == CH_OK) {
         job->stored += rows->count;
         s->unsaved = true;
         return 0;
     }
     int step = retry(s, outcome, ce.code, ce.text);
-    if (outcome == CH_SCHEMA)
+    if (outcome == CH_SCHEMA || doubted)
         s->options.flush->request_refresh(s->options.flush->ctx);
-    if (outcome == CH_SCHEMA && job->give_up)
+    if (doubted || !is_refusal(job, outcome))
+        return step;
+    if (outcome == CH_SCHEMA)
         return dead_rows(s, rows);
-    if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
-        (outcome == CH_BUG && job->as_data)) {
-        s->split = true;
-        s->unsaved = true;
-        return group_refused(s, rows);
-    }
-    return step;
+    s->split = true;
+    s->unsaved = true;
+    return group_refused(s, rows);
 }
 
 /* Send these rows as JSONEachRow. */
