@@ -68,6 +68,7 @@ struct flush_sender_options {
     const struct flush_options *flush;
     struct queue *planner;        /* jobs go back here */
     const _Atomic bool *stopping; /* end jobs at the next unit */
+    const _Atomic bool *crowded;  /* others wait: end jobs that have taken long at the next unit */
     unsigned number;
 };
 struct flush_sender *flush_sender_start(const struct flush_sender_options *options, struct err *e);

@@ -465,6 +465,7 @@ static uint64_t act(struct planner *p, uint64_t now)
     }
     if (!p->stopping)
         dispatch(p, now, &next);
+    atomic_store(&p->crowded, p->ready != NULL || p->outdated_jobs > 0);
     if (!p->reachable && p->ready != NULL && p->idle_count == p->sender_count && p->probe_ns < next)
         next = p->probe_ns;
     return next;
@@ -563,6 +564,7 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
     struct flush_table *t = job->owner;
     uint64_t wait = 0;
     bool outdated = job->target != p->options.clickhouse;
+    p->outdated_jobs -= outdated;
     ch_target_unref(job->target);
     job->target = NULL;
     t->doubt = job->doubt;
@@ -645,6 +647,7 @@ static void retarget(struct planner *p, struct ch_target *target)
 {
     ch_target_unref(p->options.clickhouse);
     p->options.clickhouse = target;
+    p->outdated_jobs = p->sender_count - p->idle_count;
     p->down_attempts = 0;
     p->down_outcome = CH_OK;
     p->probe_ns = 0;

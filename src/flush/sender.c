@@ -24,8 +24,8 @@
 #include <string.h>
 
 #define SENDER_MAGIC     0x53454e44u
-#define DEAD_ENTRY_BYTES (64 * KIB) /* a dead letter entry is closed beyond this */
-#define YIELD_NS         2000000000u
+#define DEAD_ENTRY_BYTES (64 * KIB)  /* a dead letter entry is closed beyond this */
+#define YIELD_NS         2000000000u /* a job gives way to others, or at least says how far it is */
 #define IDLE_RELEASE_MS                                                                          \
     10000                     /* without work for so long, buffers and connection are given back \
                                */
@@ -609,20 +609,23 @@ static int job_schema(struct flush_sender *s)
 static int job_steps(struct flush_sender *s)
 {
     struct flush_job *job = &s->job;
+    uint64_t saved_ns = s->started_ns;
     int rc = job_connect(s);
     if (rc == 0)
         rc = job_schema(s);
     while (rc == 0 && job->unit_count > 0) {
         s->split = false;
         rc = unit_run(s);
-        bool late =
-            io_monotonic_ns() - s->started_ns > YIELD_NS || atomic_load(s->options.stopping);
-        if (rc == 0 && job->unit_count > 0 && late) {
+        bool late = io_monotonic_ns() - saved_ns > YIELD_NS;
+        if (rc == 0 && job->unit_count > 0 &&
+            (atomic_load(s->options.stopping) || (late && atomic_load(s->options.crowded)))) {
             job->result = FLUSH_RESULT_YIELD;
             return commit_progress(s);
         }
-        if (rc == 0 && s->split)
+        if (rc == 0 && (s->split || late)) {
             rc = commit_progress(s);
+            saved_ns = io_monotonic_ns();
+        }
     }
     if (rc == STEP_RETRY && s->unsaved && commit_progress(s) != 0)
         return STEP_LOG;

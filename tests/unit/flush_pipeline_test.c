@@ -847,6 +847,37 @@ static void test_pieces_backoff(void)
     bench_end(&b);
 }
 
+/* One sender, and a table whose backlog takes long: it goes on for as long as nobody else waits. */
+static void test_gives_way(void)
+{
+    struct bench b;
+    bench_start(&b);
+    atomic_store(&fake->down, true);
+    struct flush_options one = flush_options(&b.n);
+    one.max_open_conns = 1;
+    flush_reload(b.n.flush, &one);
+    for (int i = 0; i < 100; i++)
+        post(&b.n, "alpha", 600, &b.done);
+    uint32_t first = atomic_load(&fake->next_id), kept = 0;
+    atomic_store(&fake->delay_us, 100000);
+    atomic_store(&fake->down, false);
+    while (atomic_load(&fake->inserts) < 2)
+        (void)poll(NULL, 0, 2);
+    post(&b.n, "beta", 10, &b.done);
+    uint64_t begin = io_monotonic_ns();
+    while (fake->stored[first] == 0 && io_monotonic_ns() - begin < 60000000000u)
+        (void)poll(NULL, 0, 5);
+    for (uint32_t id = 1; id < first; id++)
+        kept += fake->stored[id] == 0 && !fakech_bad_id(id);
+    ok(fake->stored[first] == 1 && kept > 0, "another table does not wait for the whole backlog");
+    atomic_store(&fake->delay_us, 0);
+    ok(drain(&b.n, 20000), "which is drained then");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "gives way");
+    bench_end(&b);
+}
+
 int main(void)
 {
     fake = fakech_make();
@@ -866,6 +897,7 @@ int main(void)
     test_watches();
     test_backlog();
     test_pieces_backoff();
+    test_gives_way();
     test_kill();
     schema_catalog_unref(catalog);
     return tap_done();
