@@ -125,6 +125,12 @@ void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift)
     }
 }
 
+void wal_batch_restamp(struct wal_batch_builder *b, uint64_t first_ns)
+{
+    for (uint32_t i = 0; i < b->count; i++)
+        le64_put(b->items.ptr + (size_t)i * I_BYTES + I_RECEIVED, first_ns + i);
+}
+
 uint64_t wal_batch_first_ns(const struct wal_batch_builder *b)
 {
     must(b->count > 0);

@@ -42,8 +42,6 @@ struct api_shared {
     struct http_tls_material *(*tls)(void *config_ctx);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
     struct auth_keys *keys;          /* of tokens; NULL: no token is good */
-    pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
-    uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */
 };
 

@@ -377,21 +377,21 @@ static void shift_instants(struct ingest_op *op, uint64_t shift)
  * received_timestamp column is stamped: there the records are written again. */
 static enum collected submit(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
 {
-    struct api_shared *s = a->shared;
+    struct commit_log *log = a->shared->log;
     enum collected how = COLLECTED;
-    (void)pthread_mutex_lock(&s->order_lock);
-    if (op->first_ns <= s->received_last_ns) {
-        uint64_t first_ns = s->received_last_ns + 1;
+    uint64_t last_ns = commit_order_lock(log);
+    if (op->first_ns <= last_ns) {
+        uint64_t first_ns = last_ns + 1;
         if (ask->table->received_timestamp >= 0 && a->config->ingest.stamp_received)
             how = collect(a, op, ask, first_ns);
         else
             shift_instants(op, first_ns - op->first_ns);
     }
     if (how == COLLECTED && op->records > 0) {
-        s->received_last_ns = op->first_ns + op->records - 1;
+        commit_order_take(log, op->first_ns + op->records - 1);
         parts_propose(a, op, ask->table->name);
     }
-    (void)pthread_mutex_unlock(&s->order_lock);
+    commit_order_unlock(log);
     return how;
 }
 

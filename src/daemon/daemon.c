@@ -510,7 +510,6 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
-    (void)pthread_mutex_init(&d->api.order_lock, NULL);
     return loops_start(&d->loops, &d->api, c->server.threads, d->listeners, d->listen_count, e);
 }
 
