@@ -17,6 +17,7 @@
 #include "http/tls.h"
 #include "replay/replay.h"
 #include "store/store.h"
+#include "stream/stream.h"
 
 #include <pthread.h>
 
@@ -32,6 +33,7 @@ struct api_shared {
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
     struct control *control;         /* the policy, the pipes */
+    struct stream_hub *stream;       /* NULL: no streams */
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */

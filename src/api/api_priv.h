@@ -59,6 +59,7 @@ struct api_loop {
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;
+    struct stream_loop *stream; /* NULL: no streams */
     struct ingest_access_loop *access;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
@@ -158,6 +159,10 @@ void ops_replay_show(struct api_loop *a, struct http_request *r);
 void ops_replay_cancel(struct api_loop *a, struct http_request *r);
 void ops_drift(struct api_loop *a, struct http_request *r);
 void ops_on_replayed(void *api_loop);
+
+/* Live events: stream_route.c. */
+void api_stream(struct api_loop *a, struct http_request *r);
+struct stream_settings api_stream_settings(const struct config *c);
 
 /* {"error":…} or JSON from a->text. */
 void api_reply_text(struct api_loop *a, struct http_request *r, int status);

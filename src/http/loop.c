@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define LOOP_MAGIC  0x4c4f4f50u
-#define WATCHES_MAX 8
+#define WATCHES_MAX 16
 
 /* libevent runs a priority only when no event of a lower number is active; new events get the
  * middle one. */
