@@ -2,6 +2,7 @@
 #include "api/auth.h"
 #include "api/door_clickhouse.h"
 #include "api/ingest.h"
+#include "api/query_priv.h"
 #include "api/route.h"
 
 #include "base/limits.h"
@@ -39,9 +40,14 @@ static const struct route routes[] = {
     {"/ready", HTTP_GET, ops_readyz, NULL},
     {"/v1/health", HTTP_GET, ops_v1_health, NULL},
     {"/version", HTTP_GET, ops_version, NULL},
+    {"/openapi.json", HTTP_GET, ops_openapi, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
     {"/v1/stream", HTTP_GET, api_stream, NULL},
     {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
+    {"/v1/query", HTTP_POST, query_route, NULL},
+    {"/v1/query.csv", HTTP_POST, query_route, NULL},
+    {"/v1/query.ndjson", HTTP_POST, query_route, NULL},
+    {"/v1/ops/query", HTTP_POST, sql_route, NULL},
     {"/v1/ops/schema", HTTP_GET, ops_schema, NULL},
     {"/v1/ops/schema/refresh", HTTP_POST, ops_schema_refresh, NULL},
     {"/v1/ops/dlq/stats", HTTP_GET, ops_dlq_stats, NULL},
@@ -51,11 +57,24 @@ static const struct route routes[] = {
     {"/v1/ops/drift", HTTP_GET, ops_drift, NULL},
     {"/v1/ops/replay", HTTP_POST, ops_replay_start, NULL},
     {"/v1/ops/replay", HTTP_GET, ops_replay_list, NULL},
+    {"/v1/ops/policy", HTTP_GET, ops_policy_get, NULL},
+    {"/v1/ops/policy", HTTP_PUT, ops_policy_put, NULL},
+    {"/v1/ops/policy/validate", HTTP_POST, ops_policy_validate, NULL},
+    {"/v1/ops/pipes", HTTP_GET, ops_pipe_list, NULL},
+    {"/v1/ops/pipes/", HTTP_PUT, ops_pipe_put_unnamed, NULL},
+    {"/v1/ops/settings/reload", HTTP_POST, ops_settings_reload, NULL},
+    {"/v1/pipes/{name}", HTTP_GET, pipe_route, NULL},
+    {"/v1/pipes/{name}", HTTP_POST, pipe_route, NULL},
+    {"/v0/pipes/{name}", HTTP_GET, pipe_route, NULL},
+    {"/v0/pipes/{name}", HTTP_POST, pipe_route, NULL},
     {"/v1/ops/dlq/{id}", HTTP_GET, ops_dlq_show, NULL},
     {"/v1/ops/dlq/{id}", HTTP_PUT, ops_dlq_edit, NULL},
     {"/v1/ops/dlq/{id}", HTTP_DELETE, ops_dlq_purge_one, NULL},
     {"/v1/ops/replay/{job}", HTTP_GET, ops_replay_show, NULL},
     {"/v1/ops/replay/{job}", HTTP_DELETE, ops_replay_cancel, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_GET, ops_pipe_get, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_PUT, ops_pipe_put, NULL},
+    {"/v1/ops/pipes/{name}", HTTP_DELETE, ops_pipe_delete, NULL},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -135,8 +154,13 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     }
     if (route->door != NULL)
         return ingest_on_head(a, route->door, r, admit);
+    if ((route->handler == query_route && !query_on_head(a, r)) ||
+        (route->handler == pipe_route && !pipe_on_head(a, r)))
+        return 1;
     /* A record that came in by ingest must be able to come back edited. */
-    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES : BODY_MAX_OTHER;
+    admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES
+                      : route->handler == sql_route  ? LIMIT_SQL_BODY_BYTES
+                                                     : BODY_MAX_OTHER;
     return 0;
 }
 
@@ -332,8 +356,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     a->magic = API_MAGIC;
     a->shared = shared;
     a->loop = loop;
-    a->committed.fd = a->discovered.fd = a->replayed.fd = a->controlled.fd = a->watched.fd =
-        a->offsets.fd = -1;
+    a->committed.fd = a->discovered.fd = a->replayed.fd = a->controlled.fd = a->reloaded.fd =
+        a->watched.fd = a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
@@ -357,6 +381,10 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = queue_init(&a->replayed, SIZE_MAX);
     if (rc == 0)
+        rc = queue_init(&a->controlled, SIZE_MAX);
+    if (rc == 0)
+        rc = queue_init(&a->reloaded, SIZE_MAX);
+    if (rc == 0)
         rc = queue_init(&a->watched, SIZE_MAX);
     if (rc == 0)
         rc = queue_init(&a->offsets, SIZE_MAX);
@@ -373,7 +401,13 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = loop_watch_queue(loop, &a->replayed, ops_on_replayed, a);
     if (rc == 0)
+        rc = loop_watch_queue(loop, &a->controlled, ops_on_controlled, a);
+    if (rc == 0)
+        rc = loop_watch_queue(loop, &a->reloaded, ops_on_reloaded, a);
+    if (rc == 0)
         rc = ingest_dedupe_loop_new(a);
+    if (rc == 0)
+        rc = query_loop_new(a);
     if (rc == 0)
         rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
@@ -428,7 +462,12 @@ void api_loop_free(struct api_loop *a)
         ops_on_offsets(a);
     if (a->replayed.fd >= 0)
         ops_on_replayed(a);
+    if (a->controlled.fd >= 0)
+        ops_on_controlled(a);
+    if (a->reloaded.fd >= 0)
+        ops_on_reloaded(a);
     ingest_dedupe_loop_free(a);
+    query_loop_free(a);
     ingest_access_loop_free(a);
     json_reader_free(a->ops_reader);
     ingest_free_all(a);
@@ -457,6 +496,10 @@ void api_loop_free(struct api_loop *a)
         queue_fini(&a->offsets);
     if (a->replayed.fd >= 0)
         queue_fini(&a->replayed);
+    if (a->controlled.fd >= 0)
+        queue_fini(&a->controlled);
+    if (a->reloaded.fd >= 0)
+        queue_fini(&a->reloaded);
     a->magic = 0;
     free(a);
 }

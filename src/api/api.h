@@ -15,6 +15,7 @@
 #include "http/http.h"
 #include "http/loop.h"
 #include "http/tls.h"
+#include "query/runner.h"
 #include "replay/replay.h"
 #include "store/store.h"
 #include "stream/stream.h"
@@ -23,6 +24,18 @@
 
 struct auth_keys;
 
+/* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and
+ * again when it is back. */
+struct api_reload {
+    struct queue_link link;
+    struct queue *done;
+    /* filled before it comes back */
+    int result;          /* 0; WH_ESTOPPED: the daemon is stopping, nothing was done */
+    bool adopted;        /* else the settings in force stay, and lines say why */
+    struct buf findings; /* lines: what is wrong, or what the operator has to know; made by the
+                            asker */
+};
+
 struct api_shared {
     struct commit_log *log;
     struct wal *wal;
@@ -30,6 +43,7 @@ struct api_shared {
     struct flush *flush;
     struct limits *limits; /* NULL: none are enforced */
     struct discovery *discovery;
+    struct query_runner *query;
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
     struct control *control;         /* the policy, the pipes */
@@ -42,6 +56,8 @@ struct api_shared {
     /* The certificate in force, one reference; NULL: there is none. Changes with config_version.
      * Any thread. */
     struct http_tls_material *(*tls)(void *config_ctx);
+    /* 0, or WH_ESTOPPED and the task is still the caller's. Any thread, never blocks. */
+    int (*reload)(void *config_ctx, struct api_reload *task);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
     struct auth_keys *keys;          /* of tokens; NULL: no token is good */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */

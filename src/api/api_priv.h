@@ -16,6 +16,7 @@ struct ingest_op;
 struct ingest_readers;
 struct ingest_access_loop;
 struct ingest_dedupe_loop;
+struct query_loop;
 
 struct api_metrics {
     struct metric *ingest_seconds, *ingest_records, *ingest_bytes, *ingest_unknown_ignored,
@@ -35,6 +36,7 @@ struct api_loop {
     struct queue discovered;     /* discovery_tasks coming back */
     struct queue replayed;       /* replay_tasks coming back */
     struct queue controlled;     /* control_tasks coming back */
+    struct queue reloaded;       /* api_reloads coming back */
     struct queue watched;        /* watches coming back from the flusher */
     struct queue offsets;        /* offset_tasks coming back from the flusher */
     struct ingest_op *ack_first; /* requests that wait for their watches */
@@ -61,6 +63,7 @@ struct api_loop {
     struct ingest_dedupe_loop *dedupe;
     struct stream_loop *stream; /* NULL: no streams */
     struct ingest_access_loop *access;
+    struct query_loop *query;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
@@ -137,6 +140,7 @@ void ops_livez(struct api_loop *a, struct http_request *r);
 void ops_readyz(struct api_loop *a, struct http_request *r);
 void ops_v1_health(struct api_loop *a, struct http_request *r);
 void ops_version(struct api_loop *a, struct http_request *r);
+void ops_openapi(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);
@@ -163,6 +167,21 @@ void ops_on_replayed(void *api_loop);
 /* Live events: stream_route.c. */
 void api_stream(struct api_loop *a, struct http_request *r);
 struct stream_settings api_stream_settings(const struct config *c);
+
+/* The policy and the pipes: ops_control.c. */
+void ops_policy_get(struct api_loop *a, struct http_request *r);
+void ops_policy_put(struct api_loop *a, struct http_request *r);
+void ops_policy_validate(struct api_loop *a, struct http_request *r);
+void ops_pipe_list(struct api_loop *a, struct http_request *r);
+void ops_pipe_get(struct api_loop *a, struct http_request *r);
+void ops_pipe_put(struct api_loop *a, struct http_request *r);
+void ops_pipe_put_unnamed(struct api_loop *a, struct http_request *r);
+void ops_pipe_delete(struct api_loop *a, struct http_request *r);
+void ops_on_controlled(void *api_loop);
+
+/* Settings: ops_reload.c. */
+void ops_settings_reload(struct api_loop *a, struct http_request *r);
+void ops_on_reloaded(void *api_loop);
 
 /* {"error":…} or JSON from a->text. */
 void api_reply_text(struct api_loop *a, struct http_request *r, int status);

@@ -144,6 +144,25 @@ struct config {
         bool close_on_token_expiry;
     } stream;
     struct {
+        const char *file_path; /* empty: no file seeds the control store */
+        bool strict;
+    } policy;
+    struct {
+        const char *dir; /* empty: none */
+        bool strict;
+    } pipes;
+    struct {
+        uint64_t default_max_rows, timestamp_bucket_s;
+        bool timestamp_iso;      /* query.timestamp_format: iso */
+        uint32_t max_concurrent; /* statements on ClickHouse at a time */
+    } query;
+    struct {
+        uint64_t l1_max_cost; /* bytes */
+    } cache;
+    struct {
+        bool clickhouse_legacy; /* errors.clickhouse_status: legacy */
+    } errors;
+    struct {
         bool enabled;
         const char *path;
         uint16_t port; /* 0: the same listener */

@@ -22,6 +22,8 @@ const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNOR
                                      CONFIG_UNKNOWN_HOLD};
 const char *const config_choices_validation[] = {"shape", "strict", NULL};
 static const char *const choices_content_type[] = {"lenient", "strict", NULL};
+static const char *const choices_timestamp[] = {"canonical", "iso", NULL};
+static const char *const choices_errors[] = {"classed", "legacy", NULL};
 static const char *const choices_level[] = {"error", "warn", "info", "debug", NULL};
 static const int values_level[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
                                    LOG_LEVEL_DEBUG};
@@ -34,9 +36,9 @@ static const char *check_path(struct slice *s)
     return s->len > 0 && s->ptr[0] == '/' ? NULL : "an absolute path";
 }
 
-static const char *check_file(struct slice *s)
+static const char *check_path_or_none(struct slice *s)
 {
-    return s->len == 0 ? NULL : check_path(s);
+    return s->len == 0 || s->ptr[0] == '/' ? NULL : "an absolute path, or empty for none";
 }
 
 static const char *check_url_path(struct slice *s)
@@ -143,11 +145,6 @@ static const char *check_jwks_url(struct slice *s)
     return "an https:// URL (http:// is taken from this machine only)";
 }
 
-static const char *check_path_or_none(struct slice *s)
-{
-    return s->len == 0 ? NULL : check_path(s);
-}
-
 static const char *check_claim_path(struct slice *s)
 {
     bool fine =
@@ -205,16 +202,16 @@ const struct config_key config_key_table[] = {
      RANGE(0, HOUR_MS)},
     {KEY("server.tls.cert", server.tls.cert, CONFIG_TEXT, "", "reload",
          "PEM file of the certificate and its issuers; with it the port speaks HTTPS."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.tls.key", server.tls.key, CONFIG_TEXT, "", "reload",
          "PEM file of the certificate's private key."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.tls.client_ca", server.tls.client_ca, CONFIG_TEXT, "", "reload",
          "PEM file of authorities; with it only clients with a certificate of theirs get in."),
-     .check = check_file},
+     .check = check_path_or_none},
     {KEY("server.control_socket", server.control_socket, CONFIG_TEXT, CONFIG_CONTROL_SOCKET,
          "restart", "Unix socket whose users are the operator, without a token; \"\": none."),
-     .check = check_file},
+     .check = check_path_or_none},
 
     {KEY("server.trusted_proxies", server.trusted_proxies, CONFIG_TEXTS, "", "reload",
          "Addresses and networks of proxies whose X-Forwarded-For tells who the client is."),
@@ -388,8 +385,37 @@ const struct config_key config_key_table[] = {
          "Streams open at a time; a further one is answered 503."),
      RANGE(0, 1000000)},
     {KEY("stream.close_on_token_expiry", stream.close_on_token_expiry, CONFIG_FLAG, "false", "reload",
-         "End a stream when the token that it was opened with expires; clients open it anew."),
-    },
+         "End a stream when the token that it was opened with expires; clients open it anew.")},
+
+    {KEY("policy.file_path", policy.file_path, CONFIG_TEXT, "", "reload",
+         "A policy in JSON or YAML that is taken over when none is stored yet."),
+     .check = check_path_or_none},
+    {KEY("policy.strict", policy.strict, CONFIG_FLAG, "false", "reload",
+         "Refuse a policy with members that mean nothing.")},
+    {KEY("pipes.dir", pipes.dir, CONFIG_TEXT, "", "reload",
+         "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
+     .check = check_path_or_none},
+    {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
+         "Refuse a pipe with members that mean nothing.")},
+
+    {KEY("query.default_max_rows", query.default_max_rows, CONFIG_NUMBER, "10000", "reload",
+         "Most rows of a structured query, and its LIMIT when it names none."),
+     RANGE(1, 1000000000), .zero_ok = true},
+    {KEY("query.timestamp_bucket_seconds", query.timestamp_bucket_s, CONFIG_NUMBER, "60", "reload",
+         "Bounds of time ranges are floored to a multiple of this; 0: they are not."),
+     RANGE(0, 86400)},
+    {KEY("query.timestamp_format", query.timestamp_iso, CONFIG_CHOICE_FLAG, "canonical", "reload",
+         "Whether fractions of timestamps keep the zeros at their end (iso)."),
+     .choices = choices_timestamp},
+    {KEY("query.max_concurrent", query.max_concurrent, CONFIG_NUMBER, "16", "reload",
+         "Statements on ClickHouse at a time; further ones wait."),
+     RANGE(1, 1000)},
+    {KEY("cache.l1_max_cost", cache.l1_max_cost, CONFIG_SIZE, "64MiB", "reload",
+         "Memory of the query cache; 0 turns it off."),
+     RANGE(0, 64 * GIB)},
+    {KEY("errors.clickhouse_status", errors.clickhouse_legacy, CONFIG_CHOICE_FLAG, "classed",
+         "reload", "Whether failures of ClickHouse have a status by their class, or all 500."),
+     .choices = choices_errors},
 
     {KEY("prometheus.enabled", prometheus.enabled, CONFIG_FLAG, "true", "restart",
          "Serve metrics.")},
@@ -416,7 +442,9 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "clickhouse.tls", "dlq.tables", "policy", "pipes", "query", "cache", "errors", "cluster",
+    "clickhouse.tls",
+    "dlq.tables",
+    "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 

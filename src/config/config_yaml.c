@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* YAML as this daemon reads it: mappings of known sections, with scalars or lists of scalars in
- * them. The one file that uses libyaml.
+ * them; and whole documents turned into JSON. The one file that uses libyaml.
  *
  * It reads events, not a tree, so every finding has its position and a hostile file costs no more
  * memory than its own nesting, which is bounded. Anchors, aliases, merge keys, tags and further
  * documents are refused: they make a file mean something else than it seems to say. */
 #include "config/config_priv.h"
+#include "config/yaml_json.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <yaml.h>
 
@@ -390,4 +395,396 @@ void config_yaml_feed(struct config_builder *b, struct slice text)
     read_stream(w);
     yaml_parser_delete(&w->parser);
     free(w);
+}
+
+/* ---- whole documents as JSON (yaml_json.h) ----------------------------------------------------
+ */
+
+#define JSON_DEPTH_MAX   64
+#define JSON_ANCHORS_MAX 64
+#define JSON_NUMBER_MAX  64 /* bytes of a number; a longer one is a text that nobody means */
+
+struct anchor {
+    char *name;
+    size_t at, len; /* of its JSON in out */
+};
+
+struct key_seen {
+    size_t at, len; /* of its JSON in out */
+    uint32_t line;
+    const char *text; /* set while the keys of one mapping are sorted */
+};
+
+struct converter {
+    yaml_parser_t parser;
+    struct buf *out;
+    size_t start, max;
+    struct err *e;
+    int rc;
+    struct anchor anchors[JSON_ANCHORS_MAX];
+    uint32_t anchor_count;
+    struct buf keys; /* struct key_seen each, of all mappings that are open */
+};
+
+__attribute__((format(printf, 4, 5))) static void
+refuse(struct converter *c, int rc, const yaml_mark_t *at, const char *fmt, ...)
+{
+    char text[WH_ERR_TEXT_CAP / 2];
+    va_list ap;
+    if (c->rc != 0)
+        return;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    c->rc = err_set(c->e, rc, "%zu:%zu: %s", at->line + 1, at->column + 1, text);
+}
+
+static void convert_syntax(struct converter *c)
+{
+    const yaml_parser_t *p = &c->parser;
+    if (p->error == YAML_MEMORY_ERROR)
+        c->rc = err_set(c->e, -ENOMEM, "out of memory");
+    else
+        refuse(c, WH_ESYNTAX, &p->problem_mark, "not valid YAML: %s",
+               p->problem != NULL ? p->problem : "it cannot be read");
+}
+
+static bool convert_next(struct converter *c, yaml_event_t *e)
+{
+    memset(e, 0, sizeof(*e));
+    if (c->rc == 0 && !buf_ok(c->out))
+        c->rc = err_set(c->e, -ENOMEM, "out of memory");
+    if (c->rc == 0 && c->out->len - c->start > c->max)
+        refuse(c, WH_ELIMIT, &c->parser.mark, "the document is over %zu bytes", c->max);
+    if (c->rc == 0 && yaml_parser_parse(&c->parser, e) == 0)
+        convert_syntax(c);
+    return c->rc == 0;
+}
+
+static size_t digits(struct slice s, size_t at)
+{
+    size_t n = 0;
+    while (at + n < s.len && s.ptr[at + n] >= '0' && s.ptr[at + n] <= '9')
+        n++;
+    return n;
+}
+
+/* 0o17, 0x1f: their value in decimal. False: no such number. */
+static bool put_based(struct converter *c, struct slice s, const yaml_mark_t *at)
+{
+    int base = s.len > 2 && s.ptr[0] == '0' ? s.ptr[1] == 'o' ? 8 : s.ptr[1] == 'x' ? 16 : 0 : 0;
+    uint64_t v = 0;
+    bool fits = true;
+    if (base == 0)
+        return false;
+    for (size_t i = 2; i < s.len; i++) {
+        char ch = s.ptr[i];
+        int d = ch >= '0' && ch <= '9'   ? ch - '0'
+                : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+                : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                         : 16;
+        if (d >= base)
+            return false;
+        fits = fits && !__builtin_mul_overflow(v, (uint64_t)base, &v) &&
+               !__builtin_add_overflow(v, (uint64_t)d, &v);
+    }
+    if (!fits)
+        refuse(c, WH_ESYNTAX, at, "%.*s is too large a number", SLICE_ARG(s));
+    buf_printf(c->out, "%" PRIu64, v);
+    return true;
+}
+
+/* [-+]? digits, fraction, exponent, as JSON writes them. False: no such number. */
+static bool put_decimal(struct converter *c, struct slice s, const yaml_mark_t *at)
+{
+    bool negative = s.len > 0 && s.ptr[0] == '-';
+    size_t i = negative || (s.len > 0 && s.ptr[0] == '+');
+    struct slice whole = {s.ptr + i, digits(s, i)}, fraction = {NULL, 0}, exponent = {NULL, 0};
+    i += whole.len;
+    if (i < s.len && s.ptr[i] == '.') {
+        fraction = (struct slice){s.ptr + i + 1, digits(s, i + 1)};
+        i += 1 + fraction.len;
+    }
+    if (whole.len + fraction.len == 0)
+        return false;
+    if (i < s.len && (s.ptr[i] == 'e' || s.ptr[i] == 'E')) {
+        size_t sign = i + 1 < s.len && (s.ptr[i + 1] == '-' || s.ptr[i + 1] == '+');
+        size_t n = digits(s, i + 1 + sign);
+        if (n == 0)
+            return false;
+        exponent = (struct slice){s.ptr + i + 1, sign + n};
+        i += 1 + sign + n;
+    }
+    if (i != s.len)
+        return false;
+    if (whole.len > 1 && whole.ptr[0] == '0')
+        refuse(
+            c, WH_ESYNTAX, at,
+            "%.*s has leading zeros, which some readers of YAML take for octal: write it without "
+            "them, as 0o…, or in quotes",
+            SLICE_ARG(s));
+    buf_put_str(c->out, negative ? "-" : "");
+    buf_put_slice(c->out, whole.len > 0 ? whole : SLICE_LIT("0"));
+    if (fraction.len > 0) {
+        buf_put_u8(c->out, '.');
+        buf_put_slice(c->out, fraction);
+    }
+    if (exponent.len > 0) {
+        buf_put_u8(c->out, 'e');
+        buf_put_slice(c->out, exponent);
+    }
+    return true;
+}
+
+static bool is_word(struct slice s, const char *lower, const char *title, const char *upper)
+{
+    return slice_eq_str(s, lower) || slice_eq_str(s, title) || slice_eq_str(s, upper);
+}
+
+static void put_plain(struct converter *c, const yaml_event_t *e)
+{
+    struct slice s = scalar_of(e), bare = s;
+    if (bare.len > 0 && (bare.ptr[0] == '-' || bare.ptr[0] == '+')) {
+        bare.ptr++;
+        bare.len--;
+    }
+    if (is_null(e))
+        buf_put_str(c->out, "null");
+    else if (is_word(s, "true", "True", "TRUE"))
+        buf_put_str(c->out, "true");
+    else if (is_word(s, "false", "False", "FALSE"))
+        buf_put_str(c->out, "false");
+    else if (is_word(bare, ".inf", ".Inf", ".INF") || is_word(s, ".nan", ".NaN", ".NAN"))
+        refuse(c, WH_ESYNTAX, &e->start_mark, "%.*s is no number here", SLICE_ARG(s));
+    else if (s.len > JSON_NUMBER_MAX ||
+             (!put_based(c, s, &e->start_mark) && !put_decimal(c, s, &e->start_mark)))
+        buf_put_json_string(c->out, s);
+}
+
+/* What an event's node is called, and that it has no tag. */
+static const yaml_char_t *anchor_of(struct converter *c, const yaml_event_t *e)
+{
+    const yaml_char_t *anchor = NULL, *tag = NULL;
+    if (e->type == YAML_SCALAR_EVENT) {
+        anchor = e->data.scalar.anchor;
+        tag = e->data.scalar.tag;
+    } else if (e->type == YAML_SEQUENCE_START_EVENT) {
+        anchor = e->data.sequence_start.anchor;
+        tag = e->data.sequence_start.tag;
+    } else if (e->type == YAML_MAPPING_START_EVENT) {
+        anchor = e->data.mapping_start.anchor;
+        tag = e->data.mapping_start.tag;
+    }
+    if (tag != NULL)
+        refuse(c, WH_ESYNTAX, &e->start_mark, "tags (!name) are not supported");
+    return anchor;
+}
+
+static void keep_anchor(struct converter *c, const yaml_event_t *e, const yaml_char_t *name,
+                        size_t at)
+{
+    if (c->rc != 0 || name == NULL)
+        return;
+    if (c->anchor_count == JSON_ANCHORS_MAX) {
+        refuse(c, WH_ELIMIT, &e->start_mark, "more than %d anchors", JSON_ANCHORS_MAX);
+        return;
+    }
+    struct anchor *a = &c->anchors[c->anchor_count];
+    a->name = strdup((const char *)name);
+    if (a->name == NULL) {
+        c->rc = err_set(c->e, -ENOMEM, "out of memory");
+        return;
+    }
+    a->at = at;
+    a->len = c->out->len - at;
+    c->anchor_count++;
+}
+
+/* The JSON that stands at the anchor, once more; each copy counts against the bound. */
+static void put_alias(struct converter *c, const yaml_event_t *e)
+{
+    const char *name = (const char *)e->data.alias.anchor;
+    for (uint32_t i = c->anchor_count; i > 0; i--) { /* the latest of that name */
+        const struct anchor *a = &c->anchors[i - 1];
+        if (strcmp(a->name, name) != 0)
+            continue;
+        if (buf_reserve(c->out, a->len) == 0)
+            buf_put(c->out, c->out->ptr + a->at, a->len);
+        return;
+    }
+    refuse(c, WH_ESYNTAX, &e->start_mark, "no anchor &%.64s ends before this alias", name);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct key_seen *x = a, *y = b;
+    int r = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);
+    if (r == 0 && x->len != y->len)
+        r = x->len < y->len ? -1 : 1;
+    return r != 0 ? r : (x->line > y->line) - (x->line < y->line);
+}
+
+static void check_keys(struct converter *c, size_t first)
+{
+    size_t n = (c->keys.len - first) / sizeof(struct key_seen);
+    if (n < 2)
+        return;
+    struct key_seen *keys = (void *)(c->keys.ptr + first);
+    for (size_t i = 0; i < n; i++)
+        keys[i].text = c->out->ptr + keys[i].at;
+    qsort(keys, n, sizeof(*keys), by_text);
+    for (size_t i = 1; i < n; i++) {
+        if (keys[i].len != keys[i - 1].len ||
+            memcmp(keys[i].text, keys[i - 1].text, keys[i].len) != 0)
+            continue;
+        yaml_mark_t at = {.line = keys[i].line - 1};
+        refuse(c, WH_ESYNTAX, &at, "the key %.*s is already in line %" PRIu32,
+               (int)(keys[i].len < 80 ? keys[i].len : 80), keys[i].text, keys[i - 1].line);
+    }
+}
+
+static void convert_node(struct converter *c, const yaml_event_t *first, uint32_t depth);
+
+static void convert_key(struct converter *c, const yaml_event_t *e)
+{
+    struct key_seen seen = {.at = c->out->len, .line = line_of(e)};
+    if (e->type != YAML_SCALAR_EVENT)
+        refuse(c, WH_ESYNTAX, &e->start_mark, "a key must be a plain word or a text in quotes");
+    else if (is_plain(e) && slice_eq_str(scalar_of(e), "<<"))
+        refuse(c, WH_ESYNTAX, &e->start_mark,
+               "merge keys (<<) are not supported: write the values themselves");
+    else if (anchor_of(c, e) != NULL)
+        refuse(c, WH_ESYNTAX, &e->start_mark, "a key cannot have an anchor here");
+    if (c->rc != 0)
+        return;
+    buf_put_json_string(c->out, scalar_of(e));
+    seen.len = c->out->len - seen.at;
+    buf_put_u8(c->out, ':');
+    buf_put(&c->keys, &seen, sizeof(seen));
+    if (!buf_ok(&c->keys))
+        c->rc = err_set(c->e, -ENOMEM, "out of memory");
+}
+
+static void convert_mapping(struct converter *c, uint32_t depth)
+{
+    size_t first = c->keys.len;
+    yaml_event_t e;
+    bool ended = false;
+    buf_put_u8(c->out, '{');
+    for (bool comma = false; !ended && convert_next(c, &e); comma = true) {
+        ended = e.type == YAML_MAPPING_END_EVENT;
+        if (!ended) {
+            if (comma)
+                buf_put_u8(c->out, ',');
+            convert_key(c, &e);
+            yaml_event_t value;
+            if (convert_next(c, &value)) {
+                convert_node(c, &value, depth + 1);
+                yaml_event_delete(&value);
+            }
+        }
+        yaml_event_delete(&e);
+    }
+    buf_put_u8(c->out, '}');
+    if (c->rc == 0 && buf_ok(c->out))
+        check_keys(c, first);
+    c->keys.len = first;
+}
+
+static void convert_sequence(struct converter *c, uint32_t depth)
+{
+    yaml_event_t e;
+    bool ended = false;
+    buf_put_u8(c->out, '[');
+    for (bool comma = false; !ended && convert_next(c, &e); comma = true) {
+        ended = e.type == YAML_SEQUENCE_END_EVENT;
+        if (!ended) {
+            if (comma)
+                buf_put_u8(c->out, ',');
+            convert_node(c, &e, depth + 1);
+        }
+        yaml_event_delete(&e);
+    }
+    buf_put_u8(c->out, ']');
+}
+
+static void convert_node(struct converter *c, const yaml_event_t *first, uint32_t depth)
+{
+    size_t at = c->out->len;
+    const yaml_char_t *anchor = anchor_of(c, first);
+    if (depth > JSON_DEPTH_MAX)
+        refuse(c, WH_ELIMIT, &first->start_mark, "nested deeper than %d", JSON_DEPTH_MAX);
+    if (c->rc != 0)
+        return;
+    if (first->type == YAML_ALIAS_EVENT)
+        put_alias(c, first);
+    else if (first->type == YAML_MAPPING_START_EVENT)
+        convert_mapping(c, depth);
+    else if (first->type == YAML_SEQUENCE_START_EVENT)
+        convert_sequence(c, depth);
+    else if (is_plain(first))
+        put_plain(c, first);
+    else
+        buf_put_json_string(c->out, scalar_of(first));
+    keep_anchor(c, first, anchor, at);
+}
+
+static void convert_stream(struct converter *c)
+{
+    yaml_event_t e, root;
+    uint32_t documents = 0;
+    bool ended = false;
+    while (!ended && convert_next(c, &e)) {
+        if (e.type == YAML_DOCUMENT_START_EVENT && documents++ > 0) {
+            refuse(c, WH_ESYNTAX, &e.start_mark, "a second document begins here");
+        } else if (e.type == YAML_DOCUMENT_START_EVENT && convert_next(c, &root)) {
+            convert_node(c, &root, 0);
+            yaml_event_delete(&root);
+        }
+        ended = e.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&e);
+    }
+    yaml_mark_t start = {0};
+    if (documents == 0)
+        refuse(c, WH_ESYNTAX, &start, "the document is empty");
+}
+
+int config_yaml_to_json(struct slice text, size_t max, struct buf *out, struct err *e)
+{
+    struct converter *c = calloc(1, sizeof(*c));
+    if (c == NULL || yaml_parser_initialize(&c->parser) == 0) {
+        free(c);
+        return err_set(e, -ENOMEM, "out of memory");
+    }
+    c->out = out;
+    c->start = out->len;
+    c->max = max;
+    c->e = e;
+    buf_init(&c->keys, SIZE_MAX);
+    yaml_parser_set_input_string(&c->parser, (const unsigned char *)text.ptr, text.len);
+    convert_stream(c);
+    if (c->rc == 0 && !buf_ok(out))
+        c->rc = err_set(e, -ENOMEM, "out of memory");
+    if (c->rc == 0 && out->len - c->start > max)
+        c->rc = err_set(e, WH_ELIMIT, "1:1: the document is over %zu bytes", max);
+    int rc = c->rc;
+    for (uint32_t i = 0; i < c->anchor_count; i++)
+        free(c->anchors[i].name);
+    buf_fini(&c->keys);
+    yaml_parser_delete(&c->parser);
+    free(c);
+    return rc;
+}
+
+bool config_is_yaml(const char *file, struct slice text)
+{
+    const char *dot = strrchr(file, '.');
+    if (dot != NULL && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
+        return true;
+    if (dot != NULL && strcmp(dot, ".json") == 0)
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (strchr(" \t\r\n", text.ptr[i]) == NULL || text.ptr[i] == '\0')
+            return text.ptr[i] != '{' && text.ptr[i] != '[';
+    return false;
 }

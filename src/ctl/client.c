@@ -2,6 +2,7 @@
 #include "ctl/client.h"
 
 #include "config/config.h"
+#include "ctl/offline.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -76,7 +77,57 @@ int client_init(struct client *c, const char *url, struct err *e)
 void client_fini(struct client *c)
 {
     buf_fini(&c->rx);
+    explicit_bzero(c->credential, sizeof(c->credential));
 }
+
+/* ---- credentials ---- */
+
+/* The header line; what would not be one header line is refused. */
+static int set_credential(struct client *c, bool is_key, struct slice value, const char *from)
+{
+    bool fine = value.len > 0;
+    for (size_t i = 0; i < value.len && fine; i++)
+        fine = (unsigned char)value.ptr[i] > 0x20 && (unsigned char)value.ptr[i] < 0x7f;
+    int n = fine
+                ? snprintf(c->credential, sizeof(c->credential), "%s%.*s\r\n",
+                           is_key ? "X-Operator-Key: " : "Authorization: Bearer ", SLICE_ARG(value))
+                : -1;
+    if (n > 0 && (size_t)n < sizeof(c->credential))
+        return 0;
+    c->credential[0] = '\0';
+    (void)fprintf(stderr, "wavehousectl: %s holds no %s: it must be one line of printable ASCII\n",
+                  from, is_key ? "operator key" : "token");
+    return -EINVAL;
+}
+
+static int credential_from_file(struct client *c, bool is_key, const char *path)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    int rc = ctl_read_secret(path, &text);
+    if (rc == 0)
+        rc = set_credential(c, is_key, buf_slice(&text), path);
+    if (text.len > 0)
+        explicit_bzero(text.ptr, text.len);
+    buf_fini(&text);
+    return rc;
+}
+
+int client_identify(struct client *c, const struct client_credentials *who)
+{
+    const char *key = getenv("WAVEHOUSE_OPERATOR_KEY"), *token = getenv("WAVEHOUSE_TOKEN");
+    if (who->key_file != NULL)
+        return credential_from_file(c, true, who->key_file);
+    if (who->token_file != NULL)
+        return credential_from_file(c, false, who->token_file);
+    if (key != NULL && *key != '\0')
+        return set_credential(c, true, slice_str(key), "WAVEHOUSE_OPERATOR_KEY");
+    if (token != NULL && *token != '\0')
+        return set_credential(c, false, slice_str(token), "WAVEHOUSE_TOKEN");
+    return 0;
+}
+
+/* ---- requests ---- */
 
 static int dial_to(int family, int type, int protocol, const struct sockaddr *at, socklen_t len)
 {
@@ -157,6 +208,20 @@ static int receive(int fd, struct client *c, struct ctl_answer *a, struct err *e
     return rc;
 }
 
+/* $WAVEHOUSE_OPERATOR_KEY, for where the control socket is not: from the environment, since
+ * arguments are shown to every user of the machine. */
+static int put_key(const struct client *c, struct buf *head, struct err *e)
+{
+    const char *key = getenv("WAVEHOUSE_OPERATOR_KEY");
+    if (key == NULL || key[0] == '\0' || c->socket[0] != '\0')
+        return 0;
+    for (const char *p = key; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return err_set(e, WH_ESYNTAX, "WAVEHOUSE_OPERATOR_KEY holds a control character");
+    buf_printf(head, "X-Operator-Key: %s\r\n", key);
+    return 0;
+}
+
 int client_call(struct client *c, const char *method, const char *target, struct slice body,
                 struct ctl_answer *a, struct err *e)
 {
@@ -165,11 +230,13 @@ int client_call(struct client *c, const char *method, const char *target, struct
     buf_init(&head, SIZE_MAX);
     buf_printf(&head, "%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nConnection: close\r\n", method,
                c->prefix, target, v6 ? "[" : "", c->host, v6 ? "]" : "", c->port);
-    buf_printf(&head, "User-Agent: wavehousectl\r\n");
+    buf_printf(&head, "User-Agent: wavehousectl\r\n%s", c->credential);
     if (body.ptr != NULL)
         buf_printf(&head, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body.len);
+    int rc = put_key(c, &head, e), fd = -1;
     buf_put_str(&head, "\r\n");
-    int fd = dial(c, e), rc = fd < 0 ? fd : 0;
+    if (rc == 0 && (fd = dial(c, e)) < 0)
+        rc = fd;
     if (rc == 0 && !buf_ok(&head))
         rc = err_set(e, -ENOMEM, "out of memory");
     if (rc == 0)
@@ -180,6 +247,8 @@ int client_call(struct client *c, const char *method, const char *target, struct
         rc = receive(fd, c, a, e);
     if (fd >= 0)
         (void)close(fd);
+    if (head.len > 0)
+        explicit_bzero(head.ptr, head.len);
     buf_fini(&head);
     return rc;
 }

@@ -25,6 +25,8 @@ int ctl_fail(int status, const char *fmt, ...)
 /* --- options -------------------------------------------------------------------------------- */
 
 static const struct option longs[] = {{"server", required_argument, NULL, 'S'},
+                                      {"operator-key-file", required_argument, NULL, 'k'},
+                                      {"token-file", required_argument, NULL, 'K'},
                                       {"json", no_argument, NULL, 'j'},
                                       {"help", no_argument, NULL, 'h'},
                                       {"table", required_argument, NULL, 't'},
@@ -49,7 +51,7 @@ static const struct option longs[] = {{"server", required_argument, NULL, 'S'},
                                       {"rate", required_argument, NULL, 'q'},
                                       {"follow", no_argument, NULL, 'f'},
                                       {NULL, 0, NULL, 0}};
-#define OPTIONS_ALWAYS "Sjh"
+#define OPTIONS_ALWAYS "SkKjh"
 
 static const char *long_name(int letter)
 {
@@ -130,10 +132,12 @@ static int put_rules(struct ctl_run *r, const char *text)
 static int take_option(struct ctl_run *r, int letter, const char *arg)
 {
     struct ctl_options *o = &r->o;
-    const char **texts[] = {
-        ['S'] = &o->server,     ['t'] = &o->table, ['n'] = &o->limit, ['b'] = &o->before,
-        ['e'] = &o->error_code, ['D'] = &o->data,  ['F'] = &o->from,  ['T'] = &o->to,
-        ['I'] = &o->into,       ['q'] = &o->rate};
+    const char **texts[] = {['S'] = &o->server,     ['k'] = &o->operator_key_file,
+                            ['K'] = &o->token_file, ['t'] = &o->table,
+                            ['n'] = &o->limit,      ['b'] = &o->before,
+                            ['e'] = &o->error_code, ['D'] = &o->data,
+                            ['F'] = &o->from,       ['T'] = &o->to,
+                            ['I'] = &o->into,       ['q'] = &o->rate};
     bool *flags[] = {
         ['j'] = &o->json, ['H'] = &o->held,   ['a'] = &o->all,           ['N'] = &o->dry_run,
         ['y'] = &o->yes,  ['f'] = &o->follow, ['u'] = &o->ignore_unknown};
@@ -154,7 +158,9 @@ static void print_help(const struct ctl_command *c, FILE *to)
     (void)fprintf(to,
                   "usage: wavehousectl %s\n\n%s\n"
                   "Always: --server URL (http://… or unix:PATH; default $WAVEHOUSE_URL, else the\n"
-                  "control socket, else " CLIENT_SERVER_DEFAULT "), --json.\n",
+                  "control socket, else " CLIENT_SERVER_DEFAULT "), --json,\n"
+                  "--operator-key-file FILE, --token-file FILE (default $WAVEHOUSE_OPERATOR_KEY, "
+                  "$WAVEHOUSE_TOKEN).\n",
                   c->usage, c->help);
 }
 
@@ -192,6 +198,10 @@ static int run_command(struct ctl_run *r, const struct ctl_command *c, int argc,
         return usage_error(c);
     if (client_init(&r->client, r->o.server, &e) != 0)
         return ctl_fail(CTL_USAGE, "%s", e.text);
+    struct client_credentials who = {.key_file = r->o.operator_key_file,
+                                     .token_file = r->o.token_file};
+    if (client_identify(&r->client, &who) != 0)
+        return CTL_SYSTEM;
     return c->run(r);
 }
 
@@ -333,6 +343,18 @@ int ctl_ask(struct ctl_run *r, const char *method, const char *target, const str
         (void)fputs("the server refuses", stderr);
     (void)fprintf(stderr, " (HTTP %d)\n", r->answer.status);
     return r->answer.status < 500 ? CTL_REFUSED : CTL_SYSTEM;
+}
+
+bool ctl_ask_table(struct ctl_run *r, const char *path, int *status)
+{
+    buf_reset(&r->target);
+    buf_put_str(&r->target, path);
+    ctl_put_parameter(&r->target, "table", r->o.table);
+    buf_put_u8(&r->target, '\0');
+    *status = ctl_ask(r, "GET", r->target.ptr, NULL);
+    if (*status == CTL_OK && r->o.json)
+        ctl_print_answer(r);
+    return *status == CTL_OK && !r->o.json;
 }
 
 void ctl_refresh_schema(struct ctl_run *r)

@@ -12,7 +12,8 @@
 
 /* Options of all commands; a command names those that it takes. */
 struct ctl_options {
-    const char *server, *table, *before, *error_code, *data, *from, *to, *into, *rate, *limit;
+    const char *server, *operator_key_file, *token_file;
+    const char *table, *before, *error_code, *data, *from, *to, *into, *rate, *limit;
     bool json, held, all, dry_run, ignore_unknown, yes, follow;
     struct buf rules; /* "{…},{…}" of --rules and its short forms, in their order */
     char **args;      /* what is left */
@@ -45,6 +46,9 @@ void ctl_commands_usage(const struct ctl_command *table, FILE *to);
 /* Ask the daemon. CTL_OK: the answer was 2xx, its JSON is in r->doc. Otherwise its "error", or why
  * there is none, was printed: CTL_REFUSED for 4xx, CTL_SYSTEM for the rest. body NULL: none. */
 int ctl_ask(struct ctl_run *r, const char *method, const char *target, const struct buf *body);
+/* Ask for path, of --table or of all tables. True: the answer is to be shown. False: *status is how
+ * the command ends; with --json the answer was printed as it is. */
+bool ctl_ask_table(struct ctl_run *r, const char *path, int *status);
 /* Have the daemon read the schema anew, so that what is asked next is checked against the tables as
  * they are now. Where that fails the last known schema does. */
 void ctl_refresh_schema(struct ctl_run *r);

@@ -537,17 +537,9 @@ static int dlq_purge(struct ctl_run *r)
 
 static int dlq_stats(struct ctl_run *r)
 {
-    buf_reset(&r->target);
-    buf_put_str(&r->target, "/v1/ops/dlq/stats");
-    ctl_put_parameter(&r->target, "table", r->o.table);
-    buf_put_u8(&r->target, '\0');
-    int status = ctl_ask(r, "GET", r->target.ptr, NULL);
-    if (status != CTL_OK)
+    int status;
+    if (!ctl_ask_table(r, "/v1/ops/dlq/stats", &status))
         return status;
-    if (r->o.json) {
-        ctl_print_answer(r);
-        return CTL_OK;
-    }
     const struct json_node *tables = ctl_get(r, r->doc.nodes, "tables");
     for (uint32_t i = tables != NULL ? (uint32_t)(tables - r->doc.nodes) + 1 : 0;
          tables != NULL && i < tables->next; i = r->doc.nodes[i + 1].next) {

@@ -230,17 +230,9 @@ static void print_drift_table(const struct ctl_run *r, const struct json_node *t
 
 static int drift(struct ctl_run *r)
 {
-    buf_reset(&r->target);
-    buf_put_str(&r->target, "/v1/ops/drift");
-    ctl_put_parameter(&r->target, "table", r->o.table);
-    buf_put_u8(&r->target, '\0');
-    int status = ctl_ask(r, "GET", r->target.ptr, NULL);
-    if (status != CTL_OK)
+    int status;
+    if (!ctl_ask_table(r, "/v1/ops/drift", &status))
         return status;
-    if (r->o.json) {
-        ctl_print_answer(r);
-        return CTL_OK;
-    }
     const struct json_node *tables = ctl_get(r, r->doc.nodes, "tables");
     const struct json_node *t = tables != NULL ? tables + 1 : NULL;
     for (uint32_t i = 0; tables != NULL && i < tables->count; i++, t = &r->doc.nodes[t->next])

@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "daemon/loops.h"
 #include "daemon/notify.h"
+#include "daemon/seeds.h"
 #include "daemon/supervise.h"
 #include "daemon/tls_files.h"
 #include "dedupe/dedupe.h"
@@ -45,6 +46,7 @@
 #define ROOM_RESERVE_BYTES_MAX (256 * KIB)
 #define NS_PER_MS              UINT64_C(1000000)
 #define PATH_CAP               4096
+#define SEEDS_WAIT_MS          30000 /* for the log to be read; usually it takes milliseconds */
 
 struct daemon {
     const struct config_options *options;
@@ -62,12 +64,17 @@ struct daemon {
     struct control *control;
     struct commit_log *commit;
     struct discovery *discovery;
+    struct query_runner *query;
     struct dedupe *dedupe;
     struct flush *flush;
     struct replay *replay;
     struct stream_hub *stream;
     struct api_shared api;
     struct loops *loops;
+    struct seeds *seeds;     /* the last ones */
+    struct queue seeds_back; /* what they asked for */
+    struct queue reloads;    /* api_reload tasks */
+    bool stopping;           /* no more of them; under config_lock */
     char wal_path[PATH_CAP], store_path[PATH_CAP], dedupe_path[PATH_CAP];
     char log_id[33]; /* hexadecimal */
     int signal_fd;
@@ -211,6 +218,25 @@ static bool hold_unknown(void *ctx, struct slice table)
     return hold;
 }
 
+static void inserted(void *ctx, struct slice table)
+{
+    query_runner_bump(((struct daemon *)ctx)->query, table);
+}
+
+static void query_options_make(struct daemon *d, const struct config *c,
+                               struct query_runner_options *o)
+{
+    *o = (struct query_runner_options){
+        .clickhouse = d->target,
+        .timeout_ms = c->clickhouse.query_timeout_ms,
+        .cache_bytes = c->cache.l1_max_cost,
+        .max_concurrent = c->query.max_concurrent,
+        .refreshes = refreshes,
+        .request_refresh = request_refresh,
+        .ctx = d,
+    };
+}
+
 static void flush_options_make(struct daemon *d, const struct config *c, struct flush_options *o)
 {
     *o = (struct flush_options){
@@ -233,6 +259,7 @@ static void flush_options_make(struct daemon *d, const struct config *c, struct 
         .request_refresh = request_refresh,
         .refreshes = refreshes,
         .hold = hold_unknown,
+        .inserted = inserted,
         .ctx = d,
         .fold = control_fold(d->control),
     };
@@ -293,6 +320,9 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
          * one's database as its own (discovery_catalog_of_target). */
         discovery_set_target(d->discovery, target);
     }
+    struct query_runner_options qo;
+    query_options_make(d, adopted, &qo);
+    query_runner_reload(d->query, &qo);
     struct flush_options fo;
     flush_options_make(d, adopted, &fo);
     flush_reload(d->flush, &fo);
@@ -303,14 +333,54 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
     log_configure(adopted->log_level, adopted->log_format);
 }
 
-static void reload(struct daemon *d)
+/* Read what the settings name, and see that it can be used. Not 0: findings say why not. */
+static int reload_seeds(struct daemon *d, const struct config *next, struct seeds **out,
+                        struct buf *findings)
+{
+    *out = NULL;
+    if (seeds_done(d->seeds))
+        return seeds_read(out, next, &d->seeds_back, findings);
+    buf_put_str(findings,
+                "policy.file_path, pipes.dir: what the last start or reload read there is "
+                "still on its way to the store; try again later\n");
+    return WH_EAGAIN;
+}
+
+static void plant(struct daemon *d, struct seeds *seeds)
+{
+    struct err e = {0};
+    seeds_free(d->seeds);
+    d->seeds = seeds;
+    if (seeds != NULL && seeds_plant(seeds, d->control, SEEDS_WAIT_MS, &e) != 0)
+        log_error("control.seed_refused", "%s", e.text);
+}
+
+/* What needs the operator, line by line, for whoever asked for the reload. */
+static void report(struct api_reload *task, bool adopted, const struct buf *text)
+{
+    const char *p = text->ptr, *end = text->len > 0 ? p + text->len : p;
+    task->adopted = adopted;
+    while (p < end) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        size_t n = lf != NULL ? (size_t)(lf - p) : (size_t)(end - p);
+        if (!adopted || memmem(p, n, "(restart needed)", 16) != NULL) {
+            buf_put(&task->findings, p, n);
+            buf_put_u8(&task->findings, '\n');
+        }
+        p += n + 1;
+    }
+}
+
+/* task: who asked and is told, or NULL. */
+static void reload(struct daemon *d, struct api_reload *task)
 {
     struct buf text;
     buf_init(&text, SIZE_MAX);
     notify_send("RELOADING=1");
     const struct config *next = config_load(d->options, &text), *adopted = NULL;
     struct ch_target *target = NULL;
-    if (next != NULL) {
+    struct seeds *seeds = NULL;
+    if (next != NULL && reload_seeds(d, next, &seeds, &text) == 0) {
         buf_reset(&text);
         adopted = config_adopt(d->config, next, &text);
     }
@@ -337,12 +407,41 @@ static void reload(struct daemon *d)
         bool waits = text.len > 0 && memmem(text.ptr, text.len, "(restart needed)", 16) != NULL;
         log_lines("config.changed", &text, "(restart needed)");
         adopt(d, adopted, target, tls);
+        plant(d, seeds);
+        seeds = NULL;
         log_info("config.reloaded", "the new settings are in force%s",
                  waits ? ", except those that need a restart" : "");
     }
+    if (task != NULL)
+        report(task, adopted != NULL, &text);
+    seeds_free(seeds);
     config_unref(next);
     notify_send("READY=1");
     buf_fini(&text);
+}
+
+/* On a socket loop. */
+static int request_reload(void *ctx, struct api_reload *task)
+{
+    struct daemon *d = ctx;
+    (void)pthread_mutex_lock(&d->config_lock);
+    bool taken = !d->stopping;
+    if (taken)
+        queue_push(&d->reloads, &task->link);
+    (void)pthread_mutex_unlock(&d->config_lock);
+    return taken ? 0 : WH_ESTOPPED;
+}
+
+static void take_reloads(struct daemon *d, bool stopping)
+{
+    struct queue_link *link;
+    while ((link = queue_pop(&d->reloads)) != NULL) {
+        struct api_reload *task = QUEUE_ITEM(link, struct api_reload, link);
+        task->result = stopping ? WH_ESTOPPED : 0;
+        if (!stopping)
+            reload(d, task);
+        queue_push(task->done, &task->link);
+    }
 }
 
 /* --- start -------------------------------------------------------------------------------------
@@ -487,6 +586,11 @@ static int start_rest(struct daemon *d, struct err *e)
     int rc = discovery_start(&d->discovery, d->store, &discovery, e);
     if (rc != 0)
         return rc;
+    struct query_runner_options query;
+    query_options_make(d, c, &query);
+    rc = query_runner_start(&d->query, &query, e);
+    if (rc != 0)
+        return rc;
     struct dedupe_options dedupe = {.io = io_posix(),
                                     .path = d->dedupe_path,
                                     .wal = d->wal,
@@ -526,11 +630,14 @@ static int start_rest(struct daemon *d, struct err *e)
     if (rc != 0)
         return rc;
     d->api.stream = d->stream;
+    if (d->seeds != NULL && (rc = seeds_plant(d->seeds, d->control, SEEDS_WAIT_MS, e)) != 0)
+        return rc;
     d->api.log = d->commit;
     d->api.wal = d->wal;
     d->api.store = d->store;
     d->api.flush = d->flush;
     d->api.discovery = d->discovery;
+    d->api.query = d->query;
     d->api.dedupe = d->dedupe;
     d->api.replay = d->replay;
     d->api.control = d->control;
@@ -545,6 +652,7 @@ static int start_rest(struct daemon *d, struct err *e)
     if (rc != 0)
         return rc;
     warn_keys(c);
+    d->api.reload = request_reload;
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
@@ -570,9 +678,26 @@ static int check_data_dir(const char *path, struct err *e)
     return 0;
 }
 
+/* First of all: a mistake in these files must not be found with half a daemon running. */
+static int read_seeds(struct daemon *d, struct err *e)
+{
+    struct buf findings;
+    buf_init(&findings, SIZE_MAX);
+    int rc = seeds_read(&d->seeds, d->config, &d->seeds_back, &findings);
+    if (rc != 0) {
+        while (findings.len > 0 && findings.ptr[findings.len - 1] == '\n')
+            findings.len--;
+        (void)err_set(e, rc, "%.*s", SLICE_ARG(buf_slice(&findings)));
+    }
+    buf_fini(&findings);
+    return rc;
+}
+
 static int start(struct daemon *d, struct err *e)
 {
-    int rc = check_data_dir(d->config->data_dir, e);
+    int rc = read_seeds(d, e);
+    if (rc == 0)
+        rc = check_data_dir(d->config->data_dir, e);
     if (rc == 0)
         rc = open_listeners(d, e);
     if (rc == 0)
@@ -610,9 +735,12 @@ static void update_status(struct daemon *d)
 static void run(struct daemon *d)
 {
     for (;;) {
-        struct pollfd p[2] = {{.fd = d->signal_fd, .events = POLLIN},
-                              {.fd = d->poison_fd, .events = POLLIN}};
-        int n = poll(p, 2, STATUS_EVERY_MS);
+        struct pollfd p[3] = {{.fd = d->signal_fd, .events = POLLIN},
+                              {.fd = d->poison_fd, .events = POLLIN},
+                              {.fd = queue_fd(&d->reloads), .events = POLLIN}};
+        int n = queue_sleep(&d->reloads) ? poll(p, 3, STATUS_EVERY_MS) : -1;
+        queue_wake_ack(&d->reloads);
+        take_reloads(d, false);
         if (n == 0)
             update_status(d);
         if (p[1].revents != 0) {
@@ -623,7 +751,7 @@ static void run(struct daemon *d)
         if (p[0].revents == 0 || read(d->signal_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
             continue;
         if (si.ssi_signo == SIGHUP) {
-            reload(d);
+            reload(d, NULL);
         } else {
             log_info("daemon.drain", "signal=%" PRIu32 "; a second one stops at once",
                      si.ssi_signo);
@@ -653,6 +781,10 @@ static void stop(struct daemon *d)
     uint64_t timeout_ms = d->config->server.shutdown_timeout_ms;
     uint64_t until = io_monotonic_ns() + timeout_ms * 1000000;
     notify_send("STOPPING=1");
+    (void)pthread_mutex_lock(&d->config_lock);
+    d->stopping = true;
+    (void)pthread_mutex_unlock(&d->config_lock);
+    take_reloads(d, true);
     replay_drain(d->replay);
     if (d->loops != NULL)
         loops_stop(d->loops, timeout_ms);
@@ -671,6 +803,8 @@ static void stop(struct daemon *d)
         (void)fflush(NULL);
         _exit(d->failed ? DAEMON_FAILED : DAEMON_OK);
     }
+    if (d->query != NULL)
+        query_runner_stop(d->query);
     if (d->discovery != NULL)
         discovery_stop(d->discovery);
     if (d->dedupe != NULL)
@@ -680,9 +814,11 @@ static void stop(struct daemon *d)
         commit_stop(d->commit);
     control_stop(d->control);
     auth_keys_stop(d->api.keys);
+    seeds_free(d->seeds);
     if (d->loops != NULL)
         loops_free(d->loops);
     stream_free(d->stream);
+    query_runner_free(d->query);
     auth_keys_free(d->api.keys);
     limits_free(d->api.limits);
     dedupe_free(d->dedupe);
@@ -723,6 +859,10 @@ int daemon_run(const struct config_options *options, const struct config *config
     d.start_config = config_ref(config);
     (void)pthread_mutex_init(&d.config_lock, NULL);
     log_configure(config->log_level, config->log_format);
+    if (queue_init(&d.reloads, SIZE_MAX) != 0 || queue_init(&d.seeds_back, SIZE_MAX) != 0) {
+        log_error("daemon.failed", "cannot make a queue: %s", strerror(errno));
+        return DAEMON_FAILED;
+    }
     int rc = prepare_signals(&d, &e);
     if (rc == 0)
         rc = start(&d, &e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of wavehoused(8). */
 #include "daemon/daemon.h"
+#include "daemon/seeds.h"
 #include "daemon/tls_files.h"
 
 #include <getopt.h>
@@ -50,6 +51,33 @@ static int print_all(const struct buf *text)
 {
     (void)fwrite(text->ptr, 1, text->len, stdout);
     return fflush(stdout) == 0 ? DAEMON_OK : DAEMON_FAILED;
+}
+
+/* The files that the settings name count as part of them. */
+static int check_files(const struct config *config)
+{
+    struct http_tls_material *tls;
+    struct err e;
+    if (tls_files_load(config, &tls, &e) != 0) {
+        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        return DAEMON_FAILED;
+    }
+    http_tls_material_unref(tls);
+    struct seeds *seeds;
+    struct buf findings;
+    struct queue unused;
+    if (queue_init(&unused, 1) != 0)
+        return DAEMON_FAILED;
+    buf_init(&findings, SIZE_MAX);
+    int rc = seeds_read(&seeds, config, &unused, &findings);
+    if (rc == 0)
+        (void)puts("settings are fine");
+    else
+        (void)fwrite(findings.ptr, 1, findings.len, stderr);
+    seeds_free(seeds);
+    buf_fini(&findings);
+    queue_fini(&unused);
+    return rc == 0 ? DAEMON_OK : DAEMON_FAILED;
 }
 
 int main(int argc, char **argv)
@@ -111,15 +139,7 @@ int main(int argc, char **argv)
         status = print_all(&text);
         config_unref(config);
     } else if (check) {
-        struct http_tls_material *tls;
-        struct err e;
-        status = tls_files_load(config, &tls, &e) == 0 ? DAEMON_OK : DAEMON_FAILED;
-        if (status == DAEMON_OK) {
-            http_tls_material_unref(tls);
-            (void)puts("settings are fine");
-        } else {
-            (void)fprintf(stderr, "wavehoused: %s\n", e.text);
-        }
+        status = check_files(config);
         config_unref(config);
     } else {
         status = daemon_run(&options, config);

@@ -76,6 +76,9 @@ struct flush_options {
     uint64_t (*refreshes)(void *ctx);
     /* ingest.unknown_columns: hold, for this table? NULL: for none. Any flush thread. */
     bool (*hold)(void *ctx, struct slice table);
+    /* Rows of the table may be in ClickHouse now: after each attempt to insert, before anybody is
+     * told that they are. Sender threads. NULL: nobody wants to know. */
+    void (*inserted)(void *ctx, struct slice table);
     void *ctx;
     struct flush_fold fold; /* .claims NULL: none */
 };

@@ -493,6 +493,8 @@ static enum ch_outcome insert_once(struct flush_sender *s, const struct flush_gr
     enum ch_outcome outcome = g != NULL ? insert_native(s, g, token, ignore_views, ce)
                                         : insert_http(s, token, ignore_views, ce);
     metric_observe(s->insert_seconds, io_monotonic_ns() - start);
+    if (s->options.flush->inserted != NULL)
+        s->options.flush->inserted(s->options.flush->ctx, s->source.table->name);
     return outcome;
 }
 

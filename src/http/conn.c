@@ -114,6 +114,16 @@ void http_conn_free(struct http_conn *c)
     s->free_conn_count++;
 }
 
+void http_conn_pool_free(struct http_server *s)
+{
+    while (s->free_conns != NULL) {
+        struct http_conn *c = s->free_conns;
+        s->free_conns = c->next;
+        free(c);
+    }
+    s->free_conn_count = 0;
+}
+
 void http_conn_unlink(struct http_conn *c, struct http_req *r)
 {
     struct http_req *before = NULL;

@@ -186,6 +186,10 @@ size_t http_stream_queued(const struct http_stream *s); /* bytes not yet with th
  * connection cut, so that the client sees that something is missing. The stream is gone. */
 void http_stream_end(struct http_stream *s, bool whole);
 
+/* The client has closed its connection, or at least its sending side, while the request waits for
+ * its answer: work on it may be in vain. The reply is still owed. */
+bool http_client_gone(const struct http_request *r);
+
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
 struct slice http_field_get(const struct http_request *r, const char *lower_name);

@@ -2,6 +2,7 @@
 #include "http/loop.h"
 
 #include "base/magic.h"
+#include "http/smallmem.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -49,6 +50,7 @@ int loop_new(struct loop **out, struct err *e)
         return err_set_errno(e, -ENOMEM, "making a socket loop");
     l->magic = LOOP_MAGIC;
     l->stop_fd = -1;
+    smallmem_init();
     /* One thread owns the base: no locks inside libevent. */
     struct event_config *config = event_config_new();
     if (config != NULL) {

@@ -19,8 +19,8 @@ void loop_free(struct loop *l);
 /* For http_server_new. */
 struct event_base *loop_base(struct loop *l);
 
-/* Consume q on this loop: on_items runs when something may be in it and pops until NULL. At most
- * 16 queues; q is the caller's. */
+/* Consume q on this loop: on_items runs when something may be in it and pops until NULL. At most 16
+ * queues; q is the caller's. */
 int loop_watch_queue(struct loop *l, struct queue *q, void (*on_items)(void *arg),
                      void *arg) WH_MUST_CHECK;
 /* Call fn every interval_ms. At most 16 timers. */

@@ -35,6 +35,9 @@ static char *pop(struct http_pool *pool, unsigned class)
     UNPOISON(p, class_bytes(class));
     memcpy(&pool->kept[class], p, sizeof(void *));
     pool->kept_bytes -= class_bytes(class);
+    pool->count[class]--;
+    if (pool->count[class] < pool->low[class])
+        pool->low[class] = pool->count[class];
     return p;
 }
 
@@ -50,7 +53,6 @@ void http_pool_fini(struct http_pool *pool)
 char *http_pool_get(struct http_pool *pool, size_t need, size_t *cap)
 {
     char *p = NULL;
-    pool->used = true;
     if (need > TOP_BYTES) {
         *cap = need;
         return malloc(need);
@@ -73,6 +75,7 @@ void http_pool_put(struct http_pool *pool, char *p, size_t cap)
     must(class_bytes(class) == cap);
     memcpy(p, &pool->kept[class], sizeof(void *));
     pool->kept[class] = p;
+    pool->count[class]++;
     pool->kept_bytes += cap;
     POISON(p, cap);
 }
@@ -97,15 +100,13 @@ char *http_pool_grow(struct http_pool *pool, char *p, size_t used, size_t need, 
     return q;
 }
 
-bool http_pool_trim(struct http_pool *pool)
+size_t http_pool_trim(struct http_pool *pool)
 {
-    if (!pool->used)
-        for (unsigned class = HTTP_POOL_CLASSES; class -- > 0;) {
-            char *p = pop(pool, class);
-            free(p);
-            if (p != NULL && class_bytes(class) >= ((size_t)1 << 16))
-                break; /* large ones one at a time, small ones one of each class */
-        }
-    pool->used = false;
-    return pool->kept_bytes > 0;
+    size_t before = pool->kept_bytes;
+    for (unsigned class = 0; class < HTTP_POOL_CLASSES; class ++) {
+        for (uint32_t n = (pool->low[class] + 1) / 2; n > 0; n--)
+            free(pop(pool, class));
+        pool->low[class] = pool->count[class];
+    }
+    return before - pool->kept_bytes;
 }

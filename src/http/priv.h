@@ -205,6 +205,9 @@ struct http_server {
     struct http_conn *dirty, *dirty_last;
     uint32_t conn_count;
     uint32_t conn_peak;    /* most since the heap was last trimmed */
+    bool crowd;            /* conn_peak is of one that is going */
+    bool trim_due;         /* at the next tick */
+    size_t freed_bytes;    /* by the pool since the heap was last trimmed */
     uint64_t handed_out;   /* requests the handler holds */
     uint64_t bodies_bytes; /* and of the decoders at work on them */
 
@@ -260,6 +263,7 @@ void http_conn_unlink(struct http_conn *c, struct http_req *r); /* out of the qu
 /* Its last answer is out: requests behind it are dropped, those with the handler once replied. */
 void http_conn_abandon(struct http_conn *c);
 void http_conn_free(struct http_conn *c); /* closed and empty */
+void http_conn_pool_free(struct http_server *s);
 
 /* recv.c: from bytes to requests */
 void http_recv_ready(struct http_conn *c); /* the socket is readable */

@@ -29,6 +29,8 @@ static const char *phrase(int status)
         return "Accepted";
     case 204:
         return "No Content";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 401:
@@ -53,6 +55,8 @@ static const char *phrase(int status)
         return "Expectation Failed";
     case 422:
         return "Unprocessable Content";
+    case 424:
+        return "Failed Dependency";
     case 429:
         return "Too Many Requests";
     case 431:
@@ -443,6 +447,13 @@ void http_reply_options(struct http_req *r)
 void http_reply_continue(struct http_req *r)
 {
     PUT_LIT(r, "HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+bool http_client_gone(const struct http_request *request)
+{
+    const struct http_req *r = (const struct http_req *)request;
+    CHECK_MAGIC(r, HTTP_REQ_MAGIC);
+    return r->c->done || r->c->fd < 0 || r->c->eof;
 }
 
 bool http_field_is(const struct http_field *f, const char *lower_name)

@@ -17,7 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HTTP_CROWD 1000 /* connections whose memory is worth giving back */
+#define HTTP_CROWD      1000              /* connections whose memory is worth giving back */
+#define HTTP_CROWD_LEFT 64                /* so few of them that are still there are not */
+#define HEAP_TRIM_BYTES ((size_t)2 << 20) /* from the pool: worth some milliseconds of one loop */
 
 struct http_loop {
     struct event_base *base;
@@ -154,13 +156,26 @@ static uint64_t patience_ms(const struct http_server *s, enum http_wait wait)
 }
 
 /* Buffers of a few KiB, freed by the thousand, stay with malloc, which gives back only what lies at
- * the end of its heap. After a crowd has gone it is told to; that takes some milliseconds. */
-static void heap_trim(struct http_server *s)
+ * the end of its heap. It is told to each time that three quarters of a crowd have gone, and again
+ * when the pool has given back most of what the crowd left in it (a kept buffer holds on to both
+ * pages that it touches). That takes some milliseconds, so not while more is still to come; and a
+ * tick later, for connections that this one has closed are freed after it. */
+static void heap_trim(struct http_server *s, size_t freed_now)
 {
-    if (s->conn_peak < HTTP_CROWD || s->conn_count > s->conn_peak / 4)
-        return;
-    (void)malloc_trim(0);
-    s->conn_peak = s->conn_count;
+    s->freed_bytes += freed_now;
+    s->crowd = s->conn_peak >= (s->crowd ? HTTP_CROWD_LEFT : HTTP_CROWD);
+    bool crowd_gone = s->crowd && s->conn_count <= s->conn_peak / 4;
+    bool pool_empty = s->freed_bytes >= HEAP_TRIM_BYTES && freed_now < s->freed_bytes / 8;
+    if (s->trim_due) {
+        http_conn_pool_free(s);
+        http_req_pool_free(s);
+        (void)malloc_trim(0);
+    }
+    s->trim_due = crowd_gone || pool_empty;
+    if (crowd_gone)
+        s->conn_peak = s->conn_count;
+    if (s->trim_due)
+        s->freed_bytes = 0;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -180,10 +195,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 break; /* it has made progress, and is the only one here */
         }
     }
-    bool kept = http_pool_trim(&s->pool);
-    kept = http_recv_trim(s) || kept;
-    heap_trim(s);
-    if (s->conn_count > 0 || kept)
+    size_t freed = http_pool_trim(&s->pool);
+    bool decoders = http_recv_trim(s);
+    heap_trim(s, freed);
+    if (s->conn_count > 0 || decoders || s->pool.kept_bytes > 0 || s->trim_due)
         tick_arm(s);
 }
 
@@ -431,11 +446,7 @@ void http_server_free(struct http_server *s)
     loop_free(s->loop);
     s->loop = NULL;
     http_req_pool_free(s);
-    while (s->free_conns != NULL) {
-        struct http_conn *c = s->free_conns;
-        s->free_conns = c->next;
-        free(c);
-    }
+    http_conn_pool_free(s);
     for (int kind = 0; kind < HTTP_DECODER_KINDS; kind++)
         while (s->decoder_count[kind] > 0)
             http_decoder_free(s->decoders[kind][--s->decoder_count[kind]]);

@@ -4,7 +4,6 @@
 
 #include "schema/instant.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,16 +43,23 @@ void query_select_free(struct query_select *q)
 enum query_result select_refuse(struct query_select *q, struct query_refusal *no, int status,
                                 const char *fmt, ...)
 {
-    char text[4 * LIMIT_NAME_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof(text), fmt, ap);
+    enum query_result r = query_refusal_put(&q->words, no, status, fmt, ap);
     va_end(ap);
-    buf_reset(&q->words);
-    buf_put(&q->words, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
-    if (!buf_ok(&q->words))
+    return r;
+}
+
+enum query_result query_refusal_put(struct buf *words, struct query_refusal *no, int status,
+                                    const char *fmt, va_list ap)
+{
+    char text[4 * LIMIT_NAME_BYTES];
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+    buf_reset(words);
+    buf_put(words, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+    if (!buf_ok(words))
         return QUERY_NO_MEMORY;
-    *no = (struct query_refusal){status, buf_slice(&q->words)};
+    *no = (struct query_refusal){status, buf_slice(words)};
     return QUERY_REFUSED;
 }
 

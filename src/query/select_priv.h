@@ -7,7 +7,9 @@
 #include "base/limits.h"
 #include "base/magic.h"
 #include "query/select.h"
+
 #include "json/json.h"
+#include <stdarg.h>
 
 #define QUERY_SELECT_MAGIC 0x51534543u
 
@@ -48,6 +50,10 @@ struct query_select {
     struct select_tree tree;
 };
 
+/* Fill *no with words that are kept in `words`. REFUSED or NO_MEMORY. */
+enum query_result query_refusal_put(struct buf *words, struct query_refusal *no, int status,
+                                    const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
 /* Refuse; the words go into q->words. */
 enum query_result select_refuse(struct query_select *q, struct query_refusal *no, int status,
                                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -404,7 +404,7 @@ void stream_loop_free(struct stream_loop *l)
     if (l == NULL)
         return;
     CHECK_MAGIC(l, STREAM_LOOP_MAGIC);
-    must(l->hub->stopped);
+    must(l->hub->stopped || l->all.first == NULL); /* a start that failed has no subscribers */
     while ((link = queue_pop(&l->inbox)) != NULL) {
         struct stream_msg *m = QUEUE_ITEM(link, struct stream_msg, link);
         if (m->verb == STREAM_FRAMES || m->verb == STREAM_MOVE) {

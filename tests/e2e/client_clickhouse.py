@@ -15,11 +15,7 @@ SQL = "SELECT * FROM {}.c ORDER BY id, name"
 
 
 def client_folder():
-    """Where scripts/deps keeps the client (same rule as scripts/lib.sh)."""
-    with open(os.path.join(env.TOP, "scripts", "lib.sh"), encoding="utf-8") as f:
-        version = next(line for line in f if line.startswith("client_version=")).split("=")[1].strip()
-    cache = os.environ.get("WH_CACHE") or os.path.expanduser("~/.cache/wavehoused")
-    return os.environ.get("WH_CLIENT_DIR") or os.path.join(cache, "client-" + version)
+    return os.environ.get("WH_CLIENT_DIR") or env.cached("client")
 
 
 def make(server, name):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Rates of tables and roles: 503 with Retry-After before anything is logged, fair to other tables, reloadable."""
+# runs alone: it measures a rate, which a client must be able to reach
 import json
 import signal
 import time
@@ -42,6 +43,7 @@ def main():
         # one request far over the rate is taken, and paid for
         a = d.ingest("noisy", batch(0, 600), kind="application/x-ndjson")
         same((a.status, a.json()["succeeded"]), (200, 600), "a batch over the burst is taken whole")
+        refused_at = time.monotonic()
         a = d.ingest("noisy", batch(600, 1), kind="application/x-ndjson")
         refused(a, "the next", 'table "noisy" takes 100 rows a second')
         wait = int(a.fields["retry-after"])
@@ -58,7 +60,8 @@ def main():
         same(limited(d, "quiet", "rows"), 0, "for the one table")
         ok(net.wait_for(lambda: d.ingest("noisy", batch(600, 1), kind="application/x-ndjson").status == 200, wait + 5, 0.05),
            "taken again")
-        ok(time.monotonic() - began > wait - 1.5, "not before it is paid", time.monotonic() - began)
+        took = time.monotonic() - refused_at  # Retry-After is in whole seconds, rounded up
+        ok(took > wait - 1, "not before it is paid", took)
 
         # bytes
         same(d.ingest("heavy", batch(0, 2000), kind="application/x-ndjson").status, 200, "bytes: the first")

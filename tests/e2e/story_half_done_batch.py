@@ -16,6 +16,7 @@ from lib.daemon import Daemon
 from lib.tap import ok, same
 
 ROWS = 30000
+BATCHES = 12
 PAD = "p" * 300  # about 10 MiB: several entries of the log
 
 
@@ -53,67 +54,80 @@ def counts(a):
     return value["succeeded"], value["duplicates"], value["failed"], value["total"]
 
 
-def killed_in_the_middle():
-    """kill -9 of the daemon while a body comes in, at any moment; the client sends it again until it is answered."""
+def again_until_taken(d, key, data, what):
+    """The same request until it is answered 200; its counts, or None."""
+    a = None
+
+    def once():
+        nonlocal a
+        a = send(d, key, data)
+        return a is not None and a.status == 200
+    return counts(a) if ok(net.wait_for(once, 60, 0.1), f"{what}: answered in the end", a) else None
+
+
+def killed_at_any_moment():
+    """kill -9 of the daemon while a body comes in, at any moment; where it falls is chance, what comes of it is not."""
     s, db, d = make("half_done_kill", {})
     r = random.Random(3)
-    halves = batches = 0
+    halves = 0
     with d:
-        while batches < 100 and halves < 3:
-            batches += 1
-            key, data, done = str(uuid.UUID(int=r.getrandbits(128))), body(batches), []
+        for batch in range(1, BATCHES + 1):
+            key, data, done = str(uuid.UUID(int=r.getrandbits(128))), body(batch), []
             sender = threading.Thread(target=lambda: done.append(send(d, key, data)))
             sender.start()
             time.sleep(r.uniform(0.01, 0.15))  # the moment of the crash
             d.kill()
             sender.join()
             d.start("/livez")
-            a = None
-
-            def again():
-                nonlocal a
-                a = send(d, key, data)
-                return a is not None and a.status == 200
-            if not ok(net.wait_for(again, 60, 0.1), f"batch {batches}: answered in the end", a):
+            c = again_until_taken(d, key, data, f"batch {batch}")
+            if c is None:
                 break
-            stored, repeated, failed, total = counts(a)
-            good = stored + repeated == total == ROWS and failed == 0
-            halves += 0 < repeated < ROWS
-            ok(good, f"batch {batches}: {repeated} rows were there, {stored} were missing", counts(a))
-        ok(halves >= 1, f"of {batches} batches {halves} were half done when the daemon died")
+            halves += 0 < c[1] < ROWS
+            ok(c[0] + c[1] == c[3] == ROWS and c[2] == 0, f"batch {batch}: {c[1]} rows were there, {c[0]} were missing", c)
+        tap.note(f"of {batch} batches {halves} were half done when the daemon died")
         a = send(d, key, data)
         same((a.status, counts(a)), (200, (0, ROWS, 0, ROWS)), "once more: all are duplicates")
-        same(all_there(s, db, batches * ROWS), [batches * ROWS] * 2, "every row is there once")
+        same(all_there(s, db, batch * ROWS), [batch * ROWS] * 2, "every row is there once")
         same((d.dlq() or {}).get("total"), 0, "no dead letters")
 
 
-def log_full_in_the_middle():
-    """503 after the first part was stored: the log has no room while ClickHouse is away."""
-    s, db, d = make("half_done_full", {"wal.max_bytes": "64MiB", "wal.retain": "0s"})
+def between_two_parts(name, segments, parts, kill):
+    """The log is full between two parts of a body: the first ones are durable, the client hears 503.
+
+    A body is three parts, of 4, 4 and about 2 MiB, and a part lies within one segment of the log. So it follows from the
+    sizes alone which part is the first without room: segments of 16 MiB are filled by (parts of bodies) 1 1 1 2 · 2 2 3 3 ·
+    3 4 4 4 · 5 5 5 6 · 6 6 7 7. ClickHouse is away, so nothing makes room meanwhile. With kill the daemon dies then: it
+    leaves on disk what a crash between these two parts leaves."""
+    s, db, d = make(name, {"wal.segment_size": "16MiB", "wal.max_bytes": f"{segments * 16}MiB", "wal.min_free": "1MiB",
+                           "wal.retain": "0s"})
     with d:
         s.control("/refuse", {"fronts": ["tcp", "http"]})
-        answers, sent = [], 0
-        while sent < 20 and not (answers and answers[-1].status == 503):
+        sent, a = 0, None
+        while sent < 20 and (a is None or a.status == 200):
             sent += 1
-            data = body(sent)
-            answers.append(send(d, f"key-{sent}", data))
-        same(answers[-1].status, 503, f"body {sent} does not fit")
-        ok(answers[-1].fields.get("retry-after"), "when to try again", answers[-1])
+            key, data = f"key-{sent}", body(sent)
+            a = send(d, key, data)
+        same(a and a.status, 503, f"{name}: body {sent} does not fit")
+        ok(a and a.fields.get("retry-after"), "when to try again", a)
+        if kill:
+            d.kill()
         s.control("/accept")
-        a = None
-
-        def again():
-            nonlocal a
-            a = send(d, f"key-{sent}", data)
-            return a is not None and a.status == 200
-        ok(net.wait_for(again, 60, 0.2), "when ClickHouse is back it is taken", a)
-        stored, repeated, failed, total = counts(a)
-        # Whether the log was full between two parts or before the first is chance.
-        ok(stored + repeated == total == ROWS and failed == 0, f"{repeated} rows were there, {stored} were missing", counts(a))
+        if kill:
+            d.start("/livez")
+        c = again_until_taken(d, key, data, name)
+        if c is None:
+            return
+        ok(c[0] + c[1] == c[3] == ROWS and c[2] == 0, f"{c[1]} rows were there, {c[0]} were missing", c)
+        same(round(c[1] * len(data) / ROWS / 2**22), parts, f"the refused request was half done: {parts} of three parts")
+        same(again_until_taken(d, key, data, "once more"), (0, ROWS, 0, ROWS), "all are duplicates then")
         same(all_there(s, db, sent * ROWS), [sent * ROWS] * 2, "every row is there once")
+        same((d.dlq() or {}).get("total"), 0, "no dead letters")
 
 
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(killed_in_the_middle, log_full_in_the_middle)
+    tap.run(killed_at_any_moment,
+            lambda: between_two_parts("half_done_1", 4, 1, False),
+            lambda: between_two_parts("half_done_1_kill", 4, 1, True),
+            lambda: between_two_parts("half_done_2_kill", 5, 2, True))

@@ -2,25 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # wavehousectl policy: documents checked.
 set -u
-ctl=${top_builddir:?}/wavehousectl
-tmp=$(mktemp -d) || exit 99
-trap 'rm -rf "$tmp"' EXIT
-n=0
-
-says() { # says NAME STATUS PATTERN COMMAND…: exit status, and a line of either output
-    name=$1 want=$2 pattern=$3
-    shift 3
-    n=$((n + 1))
-    "$@" >"$tmp/out" 2>&1
-    got=$?
-    if [ "$got" -eq "$want" ] && grep -q -e "$pattern" "$tmp/out"; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        echo "# exit status $got, wanted $want and a line like: $pattern"
-        sed 's/^/# /' "$tmp/out"
-    fi
-}
+# shellcheck source=tests/lib/ctl.sh
+. "${srcdir:?}/tests/lib/ctl.sh"
 
 cat >"$tmp/good" <<'X'
 {"default_role": "public",
@@ -45,6 +28,16 @@ says "as the daemon will answer it" 0 '"tables":{"events":{"select":{"public":{.
     "$ctl" policy check --print "$tmp/good"
 says "names cannot write to the terminal" 1 'role " \[2J": "max_rows" must not be negative' \
     "$ctl" policy check "$tmp/control"
+cat >"$tmp/p.yaml" <<'X'
+default_role: public
+tables:
+  events:
+    select: {public: {max_execution_time: 5s, max_rows: 0x10}}
+X
+says "YAML" 0 '"public":{"max_execution_time":5000,"max_rows":16}' "$ctl" policy check --print "$tmp/p.yaml"
+printf 'tables: {}\ntables: {}\n' >"$tmp/twice.yaml"
+says "a mistake in YAML, with its place" 1 'twice.yaml: error: 2:1: the key "tables" is already in line 1' \
+    "$ctl" policy check "$tmp/twice.yaml"
 says "a missing file" 3 'No such file' "$ctl" policy check "$tmp/none"
 says "no file" 2 '^usage' "$ctl" policy check
 says "no command" 2 '^usage' "$ctl" policy

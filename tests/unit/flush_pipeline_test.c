@@ -7,6 +7,7 @@
 #include "io/clock.h"
 #include "tests/lib/fakech.h"
 #include "tests/lib/tap.h"
+#include "tests/lib/testnode.h"
 #include "tests/lib/tmpdir.h"
 #include "wal/batch.h"
 
@@ -65,29 +66,19 @@ static void make_catalog(void)
 /* ---- the process under test ---- */
 
 struct node {
-    struct wal *w;
-    struct commit_log *log;
-    struct store *store;
+    struct testnode base;
     struct flush *flush;
-    struct ch_target *target;
 };
-
-static void on_poison(void *ctx, const struct err *e)
-{
-    (void)ctx;
-    printf("# poisoned: %s\n", e->text);
-    abort();
-}
 
 static bool dlq_enabled = true;
 static uint64_t retain_ms;
 
 static struct flush_options flush_options(struct node *n)
 {
-    return (struct flush_options){.wal = n->w,
-                                  .commit = n->log,
-                                  .store = n->store,
-                                  .clickhouse = n->target,
+    return (struct flush_options){.wal = n->base.w,
+                                  .commit = n->base.log,
+                                  .store = n->base.store,
+                                  .clickhouse = n->base.target,
                                   .cluster = "test",
                                   .max_open_conns = 3,
                                   .interval_ms = 20,
@@ -105,31 +96,11 @@ static struct flush_options flush_options(struct node *n)
 
 static void start(struct node *n, const char *dir)
 {
-    char path[4096];
     struct err e = {0};
-    struct wal_recovery r;
     memset(n, 0, sizeof(*n));
-    (void)snprintf(path, sizeof(path), "%s/wal", dir);
-    struct wal_options wo = {.path = path, .segment_size_bytes = 1 * MIB, .bytes_max = 512 * MIB};
-    int rc = wal_open(&n->w, io_posix(), &wo, &r, &e);
-    struct commit_options co = {.queue_cap = 4096,
-                                .term = r.last_term + 1,
-                                .group_bytes_max = 256 * KIB};
-    if (rc == 0)
-        rc = commit_start(&n->log, n->w, &co, on_poison, NULL, &e);
-    (void)snprintf(path, sizeof(path), "%s/store", dir);
-    struct store_options so = {.path = path, .map_bytes = 128 * MIB};
-    if (rc == 0)
-        rc = store_open(&n->store, &so, &e);
-    n->target = ch_target_new(
-        &(struct ch_options){.database = "db", .username = "default", .password = ""});
+    testnode_open(&n->base, dir, 1 * MIB, 512 * MIB, 128 * MIB);
     struct flush_options fo = flush_options(n);
-    if (rc == 0)
-        rc = flush_start(&n->flush, &fo, &e);
-    if (rc != 0) {
-        printf("Bail out! %s\n", e.text);
-        exit(99);
-    }
+    testnode_must(flush_start(&n->flush, &fo, &e), &e);
 }
 
 static int stop(struct node *n)
@@ -137,10 +108,7 @@ static int stop(struct node *n)
     int rc = flush_stop(n->flush, 5000);
     if (rc != 0)
         return rc;
-    commit_stop(n->log);
-    wal_close(n->w);
-    store_close(n->store);
-    ch_target_unref(n->target);
+    testnode_close(&n->base);
     return 0;
 }
 
@@ -252,7 +220,7 @@ static void post(struct node *n, const char *table, uint32_t count, struct queue
     p.parts[1] = (struct iovec){b.items.ptr, b.items.len};
     p.parts[2] = (struct iovec){b.text.ptr, b.text.len};
     struct waiter *w = watch(n, first, count);
-    if (commit_propose(n->log, &p) == 0) {
+    if (commit_propose(n->base.log, &p) == 0) {
         while (queue_pop(done) == NULL)
             if (queue_sleep(done)) {
                 struct pollfd fd = {.fd = queue_fd(done), .events = POLLIN};
@@ -278,13 +246,13 @@ static bool drain(struct node *n, uint64_t timeout_ms)
     while (io_monotonic_ns() < end) {
         flush_stats_get(n->flush, &s);
         if (s.replayed && s.pending_rows == 0 && s.open_plans == 0 &&
-            s.applied_index == wal_commit_index(n->w))
+            s.applied_index == wal_commit_index(n->base.w))
             return true;
         (void)poll(NULL, 0, 5);
     }
     printf("# left: rows=%" PRIu64 " plans=%" PRIu64 " applied=%" PRIu64 " commit=%" PRIu64
            " reachable=%d stalled=%d\n",
-           s.pending_rows, s.open_plans, s.applied_index, wal_commit_index(n->w), s.reachable,
+           s.pending_rows, s.open_plans, s.applied_index, wal_commit_index(n->base.w), s.reachable,
            s.stalled);
     return false;
 }
@@ -363,7 +331,7 @@ static void test_faults(void)
     uint32_t inserts = fake->inserts;
     (void)poll(NULL, 0, 50);
     is_u64(fake->inserts, inserts, "and nothing is sent");
-    check_rows(n.store, "faults");
+    check_rows(n.base.store, "faults");
     (void)stop(&n);
     queue_fini(&done);
     tmpdir_remove(dir);
@@ -393,7 +361,7 @@ static void test_outage(void)
     ok(fake->largest > 700, "what gathered went in large blocks (%u rows)", fake->largest);
     ok(stop(&n) == 0, "stop");
     start(&n, dir);
-    check_rows(n.store, "outage");
+    check_rows(n.base.store, "outage");
     (void)stop(&n);
     queue_fini(&done);
     tmpdir_remove(dir);
@@ -414,7 +382,7 @@ static void test_dropped_table(void)
     ok(drain(&n, 5000), "a dropped table does not hold anything up for ever");
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
-    check_rows(n.store, "dropped table");
+    check_rows(n.base.store, "dropped table");
     uint32_t letters = 0;
     for (uint32_t id = 1; id < 341; id++)
         letters += fake->letters[id];
@@ -493,7 +461,7 @@ static void test_store_lost(void)
     is_u64(fake->inserts, inserts, "nothing is sent again");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
-    check_rows(b.n.store, "store lost");
+    check_rows(b.n.base.store, "store lost");
     bench_end(&b);
     retain_ms = 0;
 }
@@ -518,7 +486,7 @@ static void test_store_lost_dead_letters(void)
     ok(drain(&b.n, 5000), "the store is lost: all of them are read again, and what follows");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
-    check_rows(b.n.store, "dead letters lost");
+    check_rows(b.n.base.store, "dead letters lost");
     bench_end(&b);
     retain_ms = 0;
 }
@@ -557,7 +525,7 @@ static void test_view_fails(void)
     ok(drain(&b.n, 5000), "a view that fails stalls nothing");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
-    check_rows(b.n.store, "view fails");
+    check_rows(b.n.base.store, "view fails");
     bench_end(&b);
 }
 
@@ -593,7 +561,7 @@ static void test_no_dlq(void)
     dlq_enabled = true;
     start(&b.n, b.dir);
     memset(fake->letters, 0, sizeof(fake->letters));
-    ok(store_letter_list(b.n.store, STORE_DEAD, (struct slice){0}, (struct store_letter_id){0},
+    ok(store_letter_list(b.n.base.store, STORE_DEAD, (struct slice){0}, (struct store_letter_id){0},
                          count_letter, &whole, &e) == 0,
        "listed");
     uint32_t letters = 0, stored = 0, bad = 0;
@@ -642,7 +610,7 @@ static void test_watches(void)
         while (queue_pop(&back) == NULL)
             (void)poll(NULL, 0, 1);
     } while (q.pending_rows == 0);
-    ok(q.flushed < wal_commit_index(n.w) && q.pending_rows == 10 && q.oldest_ns > 0,
+    ok(q.flushed < wal_commit_index(n.base.w) && q.pending_rows == 10 && q.oldest_ns > 0,
        "or not, and then it says how much waits");
     is_u64(waiting, 1, "one waits through an outage");
     ok(flush_watch_add(ws, &extra, 1) == 0 && flush_watch_cancel(ws, &extra) &&
@@ -673,7 +641,7 @@ static void test_watches(void)
     atomic_store(&fake->down, false);
     start(&n, dir);
     ok(drain(&n, 5000), "the rest arrives after the restart");
-    check_rows(n.store, "watches");
+    check_rows(n.base.store, "watches");
     ok(check_told() > 10000, "and they spoke of all rows before");
     (void)stop(&n);
     queue_fini(&done);
@@ -693,6 +661,32 @@ static void child(const char *dir, int seed)
     watch_back = &back;
     for (;;)
         post(&n, tables[rand() % 4], 1 + (uint32_t)rand() % 40, &done);
+}
+
+#define LAST_ROWS 1000
+
+/* The last round: posts no more than it is told of, and lives until it has heard of all of it. */
+static void last_child(const char *dir)
+{
+    struct node n;
+    struct queue done, back;
+    start(&n, dir);
+    if (queue_init(&done, 16) != 0 || queue_init(&back, SIZE_MAX) != 0)
+        _exit(99);
+    watch_back = &back;
+    for (uint32_t i = 0; i < LAST_ROWS / 40; i++)
+        post(&n, tables[i % 4], 40, &done);
+    watches_take(&back, true);
+    for (;;)
+        (void)pause();
+}
+
+static uint32_t count_told(uint32_t first, uint32_t count)
+{
+    uint32_t n = 0;
+    for (uint32_t id = first; id < first + count; id++)
+        n += ((const volatile uint8_t *)fake->told)[id] != 0;
+    return n;
 }
 
 /* A sanitizer build on a busy machine may not have posted anything by now: wait until it has (and
@@ -731,15 +725,24 @@ static void test_kill(void)
         fakech_kill(fake, pid);
     }
     fake->kill_after_every = 0;
+    /* How much the rounds above are told is chance. The last one is killed when it has heard of
+     * every row. */
+    uint32_t first = atomic_load(&fake->next_id);
+    pid_t pid = fork();
+    if (pid == 0)
+        last_child(dir);
+    for (int i = 0; i < 24000 && count_told(first, LAST_ROWS) < LAST_ROWS; i++)
+        (void)poll(NULL, 0, 5);
+    is_u64(count_told(first, LAST_ROWS), LAST_ROWS, "the last round hears of every row");
+    fakech_kill(fake, pid);
     start(&n, dir);
     /* A quiet machine acknowledges more between the kills than a sanitizer build flushes in 10 s.
      */
     ok(drain(&n, 120000), "after %d kills everything is flushed", rounds);
     is_u64(stop(&n), 0, "stop");
     start(&n, dir);
-    check_rows(n.store, "kill -9");
-    /* How many is chance: a slow build is killed before most words. test_watch counts them. */
-    (void)printf("# watches spoke of %u rows before a kill\n", check_told());
+    check_rows(n.base.store, "kill -9");
+    ok(check_told() >= LAST_ROWS, "and they spoke of at least the last round's rows");
     (void)stop(&n);
     tmpdir_remove(dir);
 }
@@ -780,7 +783,7 @@ static void test_backlog(void)
     is_u64(stop(&n), 0, "stop");
     ok(fake->largest <= 4000, "no block is larger than a piece (%u rows)", fake->largest);
     start(&n, dir);
-    check_rows(n.store, "backlog");
+    check_rows(n.base.store, "backlog");
     (void)stop(&n);
     queue_fini(&done);
     tmpdir_remove(dir);

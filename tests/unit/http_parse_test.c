@@ -257,8 +257,27 @@ static void test_pool(void)
     ok(cap == 6 << 20 && q[4095] == 'x', "and grown there");
     http_pool_put(&pool, q, cap);
     is_u64(pool.kept_bytes, 4096 + 8192, "large ones are not kept");
-    ok(http_pool_trim(&pool), "in use: nothing is trimmed");
-    ok(!http_pool_trim(&pool) && pool.kept_bytes == 0, "then it is");
+    is_u64(http_pool_trim(&pool), 0, "in use since the last time: nothing is trimmed");
+    is_u64(http_pool_trim(&pool), 4096 + 8192, "then it is");
+    is_u64(pool.kept_bytes, 0, "and nothing is kept");
+
+    enum {
+        CROWD = 64
+    };
+    char *crowd[CROWD];
+    for (int i = 0; i < CROWD; i++)
+        crowd[i] = http_pool_get(&pool, 1, &cap);
+    for (int i = 0; i < CROWD; i++)
+        http_pool_put(&pool, crowd[i], cap);
+    (void)http_pool_trim(&pool);
+    int trims = 0;
+    for (; pool.kept_bytes > 4096 && trims < 100; trims++) { /* one client goes on */
+        http_pool_put(&pool, http_pool_get(&pool, 1, &cap), cap);
+        (void)http_pool_trim(&pool);
+    }
+    ok(trims == 6, "what only a crowd needed is halved each time, though one client goes on");
+    http_pool_put(&pool, http_pool_get(&pool, 1, &cap), cap);
+    is_u64(http_pool_trim(&pool), 0, "what the client needs stays");
     http_pool_fini(&pool);
 }
 

@@ -8,6 +8,7 @@
 #include "replay/replay.h"
 #include "tests/lib/fakech.h"
 #include "tests/lib/tap.h"
+#include "tests/lib/testnode.h"
 #include "tests/lib/tmpdir.h"
 #include "wal/batch.h"
 
@@ -98,49 +99,24 @@ int __wrap_store_txn_commit(struct store_txn *t, struct err *e)
 /* ---- the process under test ---- */
 
 struct node {
-    struct wal *w;
-    struct commit_log *log;
-    struct store *store;
+    struct testnode base;
     struct flush *flush;
     struct replay *replay;
-    struct ch_target *target;
     struct queue done;
 };
-
-static void on_poison(void *ctx, const struct err *e)
-{
-    (void)ctx;
-    printf("# poisoned: %s\n", e->text);
-    abort();
-}
 
 static uint64_t retain_ms = 3600000;
 static bool without_replay;
 
 static void start(struct node *n, const char *dir)
 {
-    char path[4096];
     struct err e = {0};
-    struct wal_recovery r;
     memset(n, 0, sizeof(*n));
-    (void)snprintf(path, sizeof(path), "%s/wal", dir);
-    struct wal_options wo = {.path = path, .segment_size_bytes = 256 * KIB, .bytes_max = 64 * MIB};
-    int rc = wal_open(&n->w, io_posix(), &wo, &r, &e);
-    struct commit_options co = {.queue_cap = 4096,
-                                .term = r.last_term + 1,
-                                .group_bytes_max = 256 * KIB};
-    if (rc == 0)
-        rc = commit_start(&n->log, n->w, &co, on_poison, NULL, &e);
-    (void)snprintf(path, sizeof(path), "%s/store", dir);
-    struct store_options so = {.path = path, .map_bytes = 64 * MIB};
-    if (rc == 0)
-        rc = store_open(&n->store, &so, &e);
-    n->target = ch_target_new(
-        &(struct ch_options){.database = "db", .username = "default", .password = ""});
-    struct flush_options fo = {.wal = n->w,
-                               .commit = n->log,
-                               .store = n->store,
-                               .clickhouse = n->target,
+    testnode_open(&n->base, dir, 256 * KIB, 64 * MIB, 64 * MIB);
+    struct flush_options fo = {.wal = n->base.w,
+                               .commit = n->base.log,
+                               .store = n->base.store,
+                               .clickhouse = n->base.target,
                                .cluster = "test",
                                .max_open_conns = 3,
                                .interval_ms = 5,
@@ -154,11 +130,10 @@ static void start(struct node *n, const char *dir)
                                .catalog = get_catalog,
                                .request_refresh = refresh,
                                .refreshes = count_refreshes};
-    if (rc == 0)
-        rc = flush_start(&n->flush, &fo, &e);
-    struct replay_options ro = {.wal = n->w,
-                                .commit = n->log,
-                                .store = n->store,
+    int rc = flush_start(&n->flush, &fo, &e);
+    struct replay_options ro = {.wal = n->base.w,
+                                .commit = n->base.log,
+                                .store = n->base.store,
                                 .flush = n->flush,
                                 .catalog = get_catalog,
                                 .request_refresh = refresh};
@@ -166,10 +141,7 @@ static void start(struct node *n, const char *dir)
         rc = replay_start(&n->replay, &ro, &e);
     if (rc == 0)
         rc = queue_init(&n->done, 64);
-    if (rc != 0) {
-        printf("Bail out! %s\n", e.text);
-        exit(99);
-    }
+    testnode_must(rc, &e);
 }
 
 static void stop(struct node *n)
@@ -179,11 +151,8 @@ static void stop(struct node *n)
         printf("Bail out! the flusher does not stop\n");
         exit(99);
     }
-    commit_stop(n->log);
+    testnode_close(&n->base);
     queue_fini(&n->done);
-    wal_close(n->w);
-    store_close(n->store);
-    ch_target_unref(n->target);
 }
 
 static struct queue_link *wait_link(struct node *n)
@@ -215,7 +184,7 @@ static uint64_t post(struct node *n, const char *table, const uint32_t *ids, uin
     if (wal_batch_finish(&b, slice_str(table), SLICE_LIT("192.0.2.1 req7")) != 0)
         abort();
     p.part_count = wal_batch_parts(&b, p.parts);
-    if (commit_propose(n->log, &p) != 0)
+    if (commit_propose(n->base.log, &p) != 0)
         abort();
     (void)wait_link(n);
     wal_batch_fini(&b);
@@ -243,7 +212,7 @@ static uint64_t letters(struct node *n, enum store_shelf shelf)
 {
     uint64_t sum = 0;
     struct err e = {0};
-    return store_letter_counts(n->store, shelf, add_count, &sum, &e) == 0 ? sum : UINT64_MAX;
+    return store_letter_counts(n->base.store, shelf, add_count, &sum, &e) == 0 ? sum : UINT64_MAX;
 }
 
 static bool is_drained(struct node *n)
@@ -251,8 +220,8 @@ static bool is_drained(struct node *n)
     struct flush_stats s;
     flush_stats_get(n->flush, &s);
     return s.replayed && s.pending_rows == 0 && s.open_plans == 0 &&
-           s.applied_index == wal_commit_index(n->w) &&
-           flush_shelf_index(n->flush) >= wal_commit_index(n->w);
+           s.applied_index == wal_commit_index(n->base.w) &&
+           flush_shelf_index(n->flush) >= wal_commit_index(n->base.w);
 }
 
 /* Everything is in ClickHouse or a letter, and so many letters are on each shelf. */
@@ -352,7 +321,7 @@ static void test_letters(void)
     struct replay_task dry = {
         .kind = REPLAY_ENTER,
         .enter = {.transform = refuse_odd, .outcome = on_outcome, .ctx = &seen, .dry_run = true}};
-    uint64_t index = wal_commit_index(n.w);
+    uint64_t index = wal_commit_index(n.base.w);
     uint32_t even = 0;
     for (int i = 0; i < 40; i++)
         even += ids[i] % 2 == 0;
@@ -363,7 +332,7 @@ static void test_letters(void)
     ok(seen.good == even && seen.bad == 40 - even && seen.sender == 40 && seen.minified == even,
        "each is told, with its sender and in canonical form");
     ok(strstr(seen.message, "is odd") != NULL, "and why not: %s", seen.message);
-    ok(wal_commit_index(n.w) == index && letters(&n, STORE_DEAD) == 40, "nothing changed");
+    ok(wal_commit_index(n.base.w) == index && letters(&n, STORE_DEAD) == 40, "nothing changed");
 
     struct replay_task plain = {.kind = REPLAY_ENTER, .choice = {.table = SLICE_LIT("beta")}};
     ask(&n, &plain);
@@ -415,7 +384,7 @@ static void test_ids_edit_purge(void)
     (void)post(&n, "alpha", ids, 20, "", 0);
     (void)post(&n, "gamma", ids + 20, 20, "", 0);
     ok(settle(&n, 40, 0), "forty dead letters");
-    ok(store_letter_list(n.store, STORE_DEAD, SLICE_LIT("alpha"), (struct store_letter_id){0},
+    ok(store_letter_list(n.base.store, STORE_DEAD, SLICE_LIT("alpha"), (struct store_letter_id){0},
                          take_ids, &f, &e) == 0,
        "ids");
     f.ids[3] = f.ids[2]; /* named twice */
@@ -562,7 +531,7 @@ static void released(struct node *n, uint32_t *rows, uint32_t *quiet, bool *orde
     struct flush_origin o;
     uint64_t last = 0;
     *rows = *quiet = 0;
-    *ordered = wal_cursor_open(&c, n->w, 0, &e) == 0;
+    *ordered = wal_cursor_open(&c, n->base.w, 0, &e) == 0;
     while (wal_cursor_next(c, &v, &e) == 0) {
         struct wal_batch b;
         if (v.type != WAL_EVENTS || wal_batch_parse(v.payload, &b, &e) != 0 ||
@@ -756,7 +725,7 @@ static void test_job_log_gone(void)
     uint64_t end = io_monotonic_ns() + UINT64_C(20000000000);
     for (uint32_t i = 0;; i = (i + 10) % 2000) {
         (void)post(&n, "alpha", ids + i, 10, fat, 0);
-        wal_stats_get(n.w, &ws);
+        wal_stats_get(n.base.w, &ws);
         if (ws.first_index > task.index || io_monotonic_ns() > end)
             break;
     }

@@ -183,9 +183,10 @@ class Daemon:
             if not net.wait_for(lambda: self.ingest(table, b"").status == 400, seconds):
                 raise RuntimeError(f"table {table} not discovered:\n{self.log_tail()}")
 
-    def rss_bytes(self):
-        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as f:
-            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    def rss_bytes(self, kind="VmRSS"):
+        """Resident memory; kind "RssAnon" is without mapped files (the log's pages count as resident, too)."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith(kind + ":"))
 
 
 def cpu_seconds(pid):

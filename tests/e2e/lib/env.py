@@ -20,6 +20,14 @@ def program(name):
     return os.environ.get("WH_" + name.upper().replace("-", "_")) or os.path.join(BUILD, name)
 
 
+def cached(what):
+    """Where scripts/deps keeps the engine, the client or the sdk (same rule as scripts/lib.sh)."""
+    with open(os.path.join(TOP, "scripts", "lib.sh"), encoding="utf-8") as f:
+        version = next(line for line in f if line.startswith(what + "_version=")).split("=")[1].strip()
+    cache = os.environ.get("WH_CACHE") or os.path.expanduser("~/.cache/wavehoused")
+    return os.path.join(cache, f"{what}-{version}")
+
+
 def access_log():
     """The real data, or None where that folder is missing."""
     path = os.path.join(DATA, "access_log.ndjson")

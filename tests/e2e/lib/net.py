@@ -2,17 +2,34 @@
 """HTTP for tests: one call per request, a connection to keep, and raw bytes for what no client would send."""
 import http.client
 import json
+import random
 import socket
 import time
 
 HOST = "127.0.0.1"
 
 
+def _port_range():
+    """Ports that the system gives to no client by itself: else one may take a daemon's while it restarts."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+            low = int(f.read().split()[0])
+    except OSError:
+        low = 32768
+    return range(10240, low) if low > 12000 else range(10240, 65000)
+
+
 def free_port():
-    """A port that was free a moment ago. Servers that can take port 0 themselves should."""
-    with socket.socket() as s:
-        s.bind((HOST, 0))
-        return s.getsockname()[1]
+    """A port that was free a moment ago, by chance of thousands, for other tests run at the same time.
+    Servers that can take port 0 themselves should."""
+    while True:
+        port = random.SystemRandom().choice(_port_range())
+        try:
+            with socket.socket() as s:
+                s.bind((HOST, port))
+            return port
+        except OSError:
+            continue
 
 
 # Python's library cannot write zstd. A frame of blocks that are stored, or of one byte repeated, needs no compressor.

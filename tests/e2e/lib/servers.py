@@ -19,11 +19,7 @@ class Missing(Exception):
 
 
 def engine_library():
-    """Where scripts/deps keeps the engine (same rule as scripts/lib.sh)."""
-    with open(os.path.join(env.TOP, "scripts", "lib.sh"), encoding="utf-8") as f:
-        version = next(line for line in f if line.startswith("engine_version=")).split("=")[1].strip()
-    cache = os.environ.get("WH_CACHE") or os.path.expanduser("~/.cache/wavehoused")
-    return os.environ.get("WH_ENGINE_LIB") or os.path.join(cache, "engine-" + version, "libchdb.so")
+    return os.environ.get("WH_ENGINE_LIB") or os.path.join(env.cached("engine"), "libchdb.so")
 
 
 def need_file(path, how):

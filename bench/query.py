@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The query cache against nginx's bare `return 200`, and how many queries of many askers reach ClickHouse.
+
+  a   the same structured query over 64 connections (wrk), answered from the cache: answers/s beside nginx's, and the answer
+      times of the same connections paced (each asks a hundred times a second)
+  b   fifty clients ask the same new query at once, --rounds times; queries as ClickHouse counts them
+"""
+import json
+import os
+import threading
+
+TARGET_RATIO, TARGET_P99_MS = 0.5, 0.5
+BODY = {"columns": ["status"], "aggregations": [{"fn": "count", "column": "*", "alias": "n"}], "group_by": ["status"],
+        "order_by": [{"column": "n", "dir": "desc"}], "limit": 10}
+
+
+def options(p):
+    p.add_argument("--seconds", type=int, default=6, help="of each wrk run; an answer is kept for ten")
+    p.add_argument("--rounds", type=int, default=5, help="of fifty clients")
+
+
+def measure(b, work, started):
+    engine = b.Engine(work)
+    started.append(engine)
+    s = engine.server
+    s.query("CREATE DATABASE bench")
+    s.query("CREATE TABLE bench.hits (id UInt64, status UInt16) ENGINE = MergeTree ORDER BY id")
+    s.query("INSERT INTO bench.hits SELECT number, 200 + number % 5 FROM numbers(1000000)")
+    nginx = b.Nginx(work)
+    started.append(nginx.child)
+    d = b.Daemon(s, "bench", name="query", settings={"wal.segment_size": "8MiB", "schema.refresh_interval": "1h"})
+    started.append(d)
+    d.start("/readyz")
+    d.know("hits")
+    path = "/v1/query?table=hits"
+    body_file = os.path.join(work, "body")
+    with open(body_file, "w", encoding="utf-8") as f:
+        json.dump(BODY, f)
+    out = {}
+    for name, port, where in (("nginx", nginx.port, "/"), ("hit", d.port, path)):
+        b.say(f"{name}, saturated")
+        d.call("POST", path, json.dumps(BODY))
+        before = d.metrics()
+        out[name] = b.wrk(port, where, body_file)
+        b.say(f"{name}, paced")
+        d.call("POST", path, json.dumps(BODY))
+        out[name + "_paced"] = b.wrk(port, where, body_file, b.THINK_MS)
+        after = d.metrics()
+        for r in ("hit", "miss"):
+            key = f'wavehouse_cache_lookups_total{{result="{r}"}}'
+            out[f"{name}_{r}s"] = after.get(key, 0) - before.get(key, 0)
+    b.say("fifty at once")
+    reached, counter = [], "SELECT value FROM system.events WHERE event = 'SelectQuery'"
+    for n in range(b.O.rounds):
+        ask, codes = json.dumps({**BODY, "limit": 100 + n}), []
+        before = s.one(counter)
+        threads = [threading.Thread(target=lambda: codes.append(d.call("POST", path, ask).status)) for _ in range(50)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        reached.append({"answers": codes.count(200), "queries": int(s.one(counter)) - int(before) - 1})
+    out["fifty"] = reached
+    out["metrics"] = {k: v for k, v in d.metrics().items() if "cache" in k or "coalesced" in k}
+    out["cores"] = os.cpu_count()
+    return out
+
+
+def checks(r):
+    hit, nginx = r["hit"], r["nginx"]
+    ratio = hit["per_second"] / nginx["per_second"]
+    paced = r["hit_paced"]
+    queries = [x["queries"] for x in r["fifty"]]
+    return [
+        ("cache hits/s, 64 connections", f"{hit['per_second']:.0f}", f"nginx: {nginx['per_second']:.0f}", f"{ratio:.2f}",
+         f">= {TARGET_RATIO}", ratio >= TARGET_RATIO and hit["not_2xx"] == 0),
+        ("   p50, p99 ms at saturation", f"{hit['p50_ms']:.2f} {hit['p99_ms']:.2f}", f"{nginx['p50_ms']:.2f} {nginx['p99_ms']:.2f}", "", "", None),
+        ("cache hit, p99 ms, paced", f"{paced['p99_ms']:.2f}", f"nginx: {r['nginx_paced']['p99_ms']:.2f}", "", f"< {TARGET_P99_MS}",
+         paced["p99_ms"] < TARGET_P99_MS),
+        ("   p50 ms", f"{paced['p50_ms']:.2f}", f"{r['nginx_paced']['p50_ms']:.2f}", "", "", None),
+        ("   lookups that missed", f"{r['hit_misses']:.0f}", f"of {r['hit_hits'] + r['hit_misses']:.0f}", "", "", None),
+        ("ClickHouse queries for fifty of the same", " ".join(str(q) for q in queries), "", "", "1",
+         all(q == 1 for q in queries) and all(x["answers"] == 50 for x in r["fifty"])),
+    ]
