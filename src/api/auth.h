@@ -48,7 +48,7 @@ struct api_credentials {
  * none. */
 bool api_identify_with(struct api_loop *a, struct http_request *r,
                        const struct api_credentials *other, struct api_identity *out);
-#define API_KEYS_PENDING               "token keys not loaded yet"
+#define API_KEYS_PENDING               "token verifier not ready: the tenant's JWKS has not been fetched yet"
 #define API_KEYS_PENDING_RETRY_AFTER_S 30
 
 /* As api_gate_table without answering: false, and out->status and out->message say what to answer;
