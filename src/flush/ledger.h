@@ -23,7 +23,7 @@
 #define FLUSH_WANTED_MS  200  /* a table that somebody waits for: between two of its cuts */
 #define FLUSH_BACKLOG    2    /* times a burst: a table with more is behind, not just busy */
 #define FLUSH_PIECES     16   /* times max_rows and max_bytes: most in the plan of a backlog, … */
-#define FLUSH_PIECE      1    /* … which goes in pieces of so many times max_rows and max_bytes */
+#define FLUSH_PIECE      2    /* … which goes in pieces of so many times max_rows and max_bytes */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */

@@ -78,7 +78,7 @@ def password():
         ok("clickhouse.password" in log and "secret" not in d.log() and "not-the-one" not in d.log(),
            "the change is logged, the password is not", log)
         ok(arrives(database, "ev", 10), "after SIGHUP with the right password they arrive, once", d.log_tail())
-        ok("clickhouse.recovered" in d.log(), "and the log says that it works again", d.log_tail())
+        ok(net.wait_for(lambda: "clickhouse.recovered" in d.log(), 5), "and the log says that it works again", d.log_tail())
         ok(net.wait_for(lambda: d.call("GET", "/readyz").status == 200, 5), "/readyz 200")
         same(d.dlq()["total"], 0, "no dead letters")
         hup(d, clickhouse__password="not-this-one")

@@ -835,7 +835,7 @@ static void test_pieces_backoff(void)
     bench_start(&b);
     atomic_store(&fake->down, true);
     struct flush_options slow = flush_options(&b.n);
-    slow.max_rows = 50; /* plans of eight pieces */
+    slow.max_rows = 50; /* plans in pieces */
     slow.retry_min_ms = 40;
     slow.retry_max_ms = 600000;
     flush_reload(b.n.flush, &slow);
