@@ -5,6 +5,8 @@
 #include <event2/event.h>
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -226,6 +228,22 @@ static enum http_wait wait_for(const struct http_conn *c)
     return c->first == NULL && c->stream == NULL ? HTTP_WAIT_IDLE : HTTP_WAIT_NONE;
 }
 
+/* Bytes written and not yet acknowledged by the client. */
+static uint32_t kernel_holds(const struct http_conn *c)
+{
+    int n = 0;
+    return ioctl(c->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (uint32_t)n : 0;
+}
+
+/* A client that reads slowly makes no room for us for a long time: the kernel says that the socket
+ * takes bytes again when a third of its buffer, megabytes, has gone. */
+static bool is_read_slowly(const struct http_conn *c)
+{
+    uint32_t now = kernel_holds(c);
+    return c->tx_mark > now &&
+           c->tx_mark - now >= HTTP_BODY_BYTES_PER_S * c->s->options.body_timeout_ms / 1000;
+}
+
 /* Events and clock for the state the connection is in now. */
 static void settle(struct http_conn *c)
 {
@@ -245,6 +263,7 @@ static void settle(struct http_conn *c)
     list_remove(c);
     list_append(c, wait);
     c->rx_mark = c->rx_bytes;
+    c->tx_mark = wait == HTTP_WAIT_WRITE ? kernel_holds(c) : 0;
     c->rewind = false;
 }
 
@@ -284,9 +303,15 @@ void http_conn_expired(struct http_conn *c)
         }
         http_recv_refuse(c, HTTP_REFUSE_TIMEOUT);
         break;
+    case HTTP_WAIT_WRITE:
+        if (is_read_slowly(c)) {
+            c->rewind = true;
+            break;
+        }
+        http_conn_close(c);
+        break;
     case HTTP_WAIT_NONE:
     case HTTP_WAIT_IDLE:
-    case HTTP_WAIT_WRITE:
     case HTTP_WAIT_LINGER:
     case HTTP_WAITS:
         http_conn_close(c);

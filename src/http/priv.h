@@ -169,6 +169,7 @@ struct http_conn {
     uint64_t rx_left;     /* RX_LENGTH */
     uint64_t rx_bytes;    /* of this body so far, as transferred */
     uint64_t rx_mark;     /* rx_bytes when the body clock was last wound */
+    uint32_t tx_mark;     /* bytes that the kernel held when the write clock was last wound */
     struct http_chunked chunked;
     struct http_decoder *decoder; /* the body is compressed */
     size_t decoder_bytes;         /* of it, counted in bodies_bytes */

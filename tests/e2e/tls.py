@@ -120,11 +120,12 @@ def requests():
 
 
 def slow_reader():
-    with daemon(server__max_connections=100) as d:
+    # Less patience than it takes until the kernel says that the socket takes bytes again.
+    with daemon(server__body_timeout="2s") as d:
         started(d)
         c = dial(d)
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        wanted = 300
+        wanted = 60
         one = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
         c.settimeout(0.2)
         sent = 0
