@@ -15,6 +15,7 @@ struct api_auth;
 struct ingest_op;
 struct ingest_readers;
 struct ingest_access_loop;
+struct ingest_turns;
 struct ingest_dedupe_loop;
 struct query_loop;
 
@@ -61,8 +62,10 @@ struct api_loop {
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;
+    struct stream_loop *stream; /* NULL: no streams */
     struct ingest_access_loop *access;
     struct query_loop *query;
+    struct ingest_turns *turns;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
@@ -92,6 +95,10 @@ void ingest_kick(void *api_loop);
 /* Give back the memory of requests that have been idle for a while. */
 void ingest_shrink(struct api_loop *a);
 void ingest_free_all(struct api_loop *a);
+/* Long bodies take turns. free: also answers who still waits. */
+int ingest_turns_new(struct api_loop *a);
+void ingest_turns_free(struct api_loop *a);
+void ingest_turns_shrink(struct api_loop *a);
 /* The loop's share of access control. */
 int ingest_access_loop_new(struct api_loop *a);
 void ingest_access_loop_free(struct api_loop *a);
@@ -162,6 +169,10 @@ void ops_replay_show(struct api_loop *a, struct http_request *r);
 void ops_replay_cancel(struct api_loop *a, struct http_request *r);
 void ops_drift(struct api_loop *a, struct http_request *r);
 void ops_on_replayed(void *api_loop);
+
+/* Live events: stream_route.c. */
+void api_stream(struct api_loop *a, struct http_request *r);
+struct stream_settings api_stream_settings(const struct config *c);
 
 /* The policy and the pipes: ops_control.c. */
 void ops_policy_get(struct api_loop *a, struct http_request *r);

@@ -53,6 +53,7 @@ struct http_request {
     uint64_t received_ns; /* monotonic, at the head's last byte */
     void *user;           /* the handler's; starts NULL */
     bool identified;      /* the handler's; starts false */
+    uint32_t mark;        /* the handler's; starts 0 */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
@@ -189,6 +190,11 @@ void http_stream_end(struct http_stream *s, bool whole);
 /* The client has closed its connection, or at least its sending side, while the request waits for
  * its answer: work on it may be in vain. The reply is still owed. */
 bool http_client_gone(const struct http_request *r);
+/* Until http_request_release or the reply, no further request of r's connection is parsed, and
+ * nothing is read from it beyond what has been: for a request that takes effect some turns later,
+ * and must do so before those sent behind it. From within on_request, or later. */
+void http_request_hold(struct http_request *r);
+void http_request_release(struct http_request *r); /* one that is not held: nothing happens */
 
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */
@@ -197,6 +203,8 @@ struct slice http_field_get(const struct http_request *r, const char *lower_name
  * dst. 1 found, 0 absent, WH_ESYNTAX bad escape, WH_ELIMIT does not fit. '+' stays '+' in
  * paths and becomes a space here. */
 int http_query_get(struct slice query, const char *key, struct buf *dst) WH_MUST_CHECK;
+/* The same for a key that may stand there more than once: *query moves behind what was found. */
+int http_query_next(struct slice *query, const char *key, struct buf *dst) WH_MUST_CHECK;
 int http_percent_decode(struct slice in, bool plus_is_space, struct buf *dst) WH_MUST_CHECK;
 
 #endif

@@ -37,6 +37,8 @@
 /* After that many reads of one connection in a row, others get their turn. */
 #define HTTP_READS_PER_WAKE   16
 #define HTTP_ACCEPTS_PER_WAKE 64
+/* Connections written in a row before others may be read: about a millisecond. */
+#define HTTP_RUNS_PER_WAKE 256
 
 /* A body that nobody wants (answered at its head) is read past up to here, so that keep-alive
  * survives a 404; a longer one costs the connection. */
@@ -93,6 +95,7 @@ struct http_req {
     bool keep_alive; /* the client's wish */
     bool http10;
     bool skip_close; /* answered at its head, it costs the connection: the body is too long */
+    bool held;       /* http_request_hold */
     struct http_server *s;
     struct http_conn *c;
     struct http_req *next;      /* queue of the connection, or free list */
@@ -149,6 +152,7 @@ struct http_conn {
     bool shut;                        /* no further head is parsed */
     bool rewind;                      /* the clock of this wait starts again */
     bool control;                     /* came in by the control socket */
+    bool held;                        /* a request of it is */
     uint8_t peer_len;
     enum http_rx rx;
     enum http_wait wait;
@@ -200,7 +204,7 @@ struct http_server {
     void *drained_arg;
 
     struct http_list lists[HTTP_WAITS];
-    struct http_conn *dirty;
+    struct http_conn *dirty, *dirty_last;
     uint32_t conn_count;
     uint32_t conn_peak;    /* most since the heap was last trimmed */
     bool crowd;            /* conn_peak is of one that is going */
