@@ -487,7 +487,7 @@ COLUMNS = {"i8": "Int8", "u64": "UInt64", "s": "String", "lc": "LowCardinality(S
            "b": "Bool", "t": "DateTime('UTC')", "t6": "DateTime64(6, 'UTC')", "d": "Date", "u": "UUID", "e": "Enum8('a' = 1, 'b' = 2)",
            "ns": "Nullable(String)"}
 VALUES = {
-    "i8": [0, 1, -1, 127, -128, "5", "7", 3.0], "u64": [0, 1, 18446744073709551615, 42, "42", "7"],
+    "i8": [0, 1, -1, 127, -128, "5", "7"], "u64": [0, 1, 18446744073709551615, 42, "42", "7"],
     "s": ["", "a", "b", "A", "a ", "é", "10", "9"], "lc": ["a", "b", ""], "f": [0, 1, 1.5, -0.1, 1e10, 0.1],
     "dec": [0, 1, 1.5, 1.23456, -1.99999, "2.5"], "b": [True, False], "t": ["2026-01-02T03:04:05Z", "2026-01-02 03:04:05", 1767323045, "2026-01-02T04:04:05+01:00"],
     "t6": ["2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05.1234567Z", "2026-01-02T03:04:05Z"], "d": ["2026-01-02", "2026-01-03"],
@@ -541,14 +541,21 @@ def subset(seed, rounds):
             if a.status != 200:
                 raise RuntimeError(a.body)
             settled(d, "diff")
-            if not net.wait_for(lambda: int(s.one(f"SELECT count() FROM {db}.diff")) == next_id, 20, 0.05):
+            # A row that ClickHouse refuses was streamed, and is no row of a query.
+            stored = set()
+
+            def arrived():
+                stored.clear()
+                stored.update(int(x) for x in s.query(f"SELECT id FROM {db}.diff").split())
+                return len(stored) + d.metrics().get('wavehouse_dlq_records{table="diff"}', 0) >= next_id
+            if not net.wait_for(arrived, 20, 0.05):
                 raise RuntimeError("rows are missing in ClickHouse")
             for k, st in streams.items():
                 q = d.call("POST", "/v1/query?table=diff", json.dumps(
-                    {"select": ["id"], "filters": [{"column": "id", "op": "gte", "value": rows[0]["id"]}], "limit": 1000}).encode(),
+                    {"columns": ["id"], "filters": [{"column": "id", "op": "gte", "value": rows[0]["id"]}], "limit": 1000}).encode(),
                     dict(heads[k], **{"Content-Type": "application/json"}))
                 ids = {x["id"] for x in q.json()} if q.status == 200 else set()
-                got = set(st.data("id"))
+                got = set(st.data("id")) & stored
                 shown, hidden = shown + len(got), hidden + len(ids - got)
                 if q.status not in (200, 400):
                     bad.append((q.status, q.body))
