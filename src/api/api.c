@@ -61,6 +61,10 @@ static const struct route routes[] = {
     {"/v1/ops/pipes", HTTP_GET, ops_pipe_list, NULL},
     {"/v1/ops/pipes/", HTTP_PUT, ops_pipe_put_unnamed, NULL},
     {"/v1/ops/settings/reload", HTTP_POST, ops_settings_reload, NULL},
+    {"/v1/pipes/{name}", HTTP_GET, pipe_route, NULL},
+    {"/v1/pipes/{name}", HTTP_POST, pipe_route, NULL},
+    {"/v0/pipes/{name}", HTTP_GET, pipe_route, NULL},
+    {"/v0/pipes/{name}", HTTP_POST, pipe_route, NULL},
     {"/v1/ops/dlq/{id}", HTTP_GET, ops_dlq_show, NULL},
     {"/v1/ops/dlq/{id}", HTTP_PUT, ops_dlq_edit, NULL},
     {"/v1/ops/dlq/{id}", HTTP_DELETE, ops_dlq_purge_one, NULL},
@@ -146,7 +150,8 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     }
     if (route->door != NULL)
         return ingest_on_head(a, route->door, r, admit);
-    if (route->handler == query_route && !query_on_head(a, r))
+    if ((route->handler == query_route && !query_on_head(a, r)) ||
+        (route->handler == pipe_route && !pipe_on_head(a, r)))
         return 1;
     /* A record that came in by ingest must be able to come back edited. */
     admit->body_max = route->handler == ops_dlq_edit ? LIMIT_RECORD_BYTES

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "control/definition.h"
+#include "query/pipe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -247,6 +248,25 @@ void ops_pipe_get(struct api_loop *a, struct http_request *r)
     api_reply_text(a, r, 200);
 }
 
+/* Is the definition in c->text one whose SQL can be run? */
+static int template_check(struct api_loop *a, struct json_reader *reader, struct ops_change *c,
+                          struct err *e)
+{
+    struct query_pipe *p;
+    struct warnings w = {.out = &c->warnings};
+    if (buf_reserve(&c->text, LIMIT_JSON_PADDING) != 0)
+        return -ENOMEM;
+    int rc = query_pipe_parse(reader, buf_slice(&c->name), buf_slice(&c->text),
+                              a->config->pipes.strict ? QUERY_PIPE_STRICT_QUOTES : 0, &p, e);
+    if (rc != 0)
+        return rc;
+    (void)query_pipe_warn(p, add_warning, &w);
+    query_pipe_unref(p);
+    if (!buf_ok(&c->warnings)) /* they are not needed to store it */
+        buf_reset(&c->warnings);
+    return 0;
+}
+
 /* The definition in the body, as it is to be stored, in c->text. False: answered. */
 static bool pipe_check(struct api_loop *a, struct http_request *r, struct ops_change *c)
 {
@@ -258,9 +278,9 @@ static bool pipe_check(struct api_loop *a, struct http_request *r, struct ops_ch
     buf_init(&sql, SIZE_MAX);
     int rc = control_pipe_define(reader, buf_slice(&c->name), r->body, a->config->pipes.strict,
                                  &c->text, &sql, &e);
-    /* Here the SQL is judged as a template (src/query): findings refuse it, warnings go to
-     * c->warnings. */
     buf_fini(&sql);
+    if (rc == 0)
+        rc = template_check(a, reader, c, &e);
     if (rc != 0)
         reply_finding(r, rc, &e);
     return rc == 0;

@@ -401,6 +401,7 @@ void query_loop_free(struct api_loop *a)
     }
     query_stream_drop_all(a);
     query_select_free(ql->select);
+    pipe_loop_free(ql->pipe);
     access_predicates_free(ql->predicates);
     query_statement_fini(&ql->statement);
     buf_fini(&ql->text);

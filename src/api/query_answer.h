@@ -30,6 +30,10 @@ bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct
 
 /* POST /v1/query, .csv, .ndjson; POST /v1/ops/query. */
 void query_route(struct api_loop *a, struct http_request *r);
+/* GET|POST /v1/pipes/{name}, /v0/pipes/{name}.json. */
+void pipe_route(struct api_loop *a, struct http_request *r);
+/* Refuses at the head. False: answered. */
+bool pipe_on_head(struct api_loop *a, struct http_request *r);
 void sql_route(struct api_loop *a, struct http_request *r);
 
 /* What the loop calls: answers are back, pieces have come, time passes. */

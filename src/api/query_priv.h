@@ -22,6 +22,8 @@ struct query_op {
 };
 
 struct query_stream_op;
+struct pipe_loop;                         /* pipe_route.c */
+void pipe_loop_free(struct pipe_loop *l); /* NULL is fine */
 
 struct query_loop {
     struct query_select *select; /* NULL until it is needed, as the others */
@@ -32,6 +34,7 @@ struct query_loop {
     struct query_stream_op *streams;
     struct query_offset *offsets_waiting;
     struct buf text, extra;
+    struct pipe_loop *pipe; /* NULL until a pipe is asked for */
 };
 
 /* An answer in pieces, in the stream's own form. content_type: static; NULL: as ClickHouse says.

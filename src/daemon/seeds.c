@@ -6,6 +6,7 @@
 #include "config/yaml_json.h"
 #include "control/definition.h"
 #include "io/clock.h"
+#include "query/pipe.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -124,7 +125,22 @@ static int read_policy(struct seeds *s, const struct config *c, struct json_read
     return rc == 0 ? 0 : finding(findings, "%s: %s (policy.file_path)", file, e.text);
 }
 
-static int read_pipe(struct seeds *s, const char *dir, const char *file, struct buf *findings)
+/* As a PUT judges it (ops_control.c). */
+static int check_template(struct json_reader *reader, struct slice name, struct buf *definition,
+                          bool strict, struct err *e)
+{
+    struct query_pipe *p;
+    if (buf_reserve(definition, LIMIT_JSON_PADDING) != 0)
+        return err_set(e, -ENOMEM, "out of memory");
+    int rc = query_pipe_parse(reader, name, buf_slice(definition),
+                              strict ? QUERY_PIPE_STRICT_QUOTES : 0, &p, e);
+    if (rc == 0)
+        query_pipe_unref(p);
+    return rc;
+}
+
+static int read_pipe(struct seeds *s, struct json_reader *reader, const char *dir, const char *file,
+                     bool strict, struct buf *findings)
 {
     char path[PATH_CAP];
     struct slice name = {file, strlen(file) - strlen(".sql")};
@@ -143,8 +159,9 @@ static int read_pipe(struct seeds *s, const char *dir, const char *file, struct 
         struct slice text = buf_slice(&sql);
         while (text.len > 0 && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == '\r'))
             text.len--;
-        /* Here the SQL is judged as a template, as in ops_control.c. */
         rc = control_pipe_from_sql(name, text, &seed->text, &e);
+        if (rc == 0)
+            rc = check_template(reader, name, &seed->text, strict, &e);
         if (rc != 0)
             (void)finding(findings, "%s: %s (pipes.dir)", path, e.text);
     }
@@ -158,7 +175,8 @@ static int is_sql(const struct dirent *d)
     return n > 4 && d->d_name[0] != '.' && strcmp(d->d_name + n - 4, ".sql") == 0;
 }
 
-static int read_pipes(struct seeds *s, const struct config *c, struct buf *findings)
+static int read_pipes(struct seeds *s, struct json_reader *reader, const struct config *c,
+                      struct buf *findings)
 {
     const char *dir = c->pipes.dir;
     struct dirent **files = NULL;
@@ -168,7 +186,8 @@ static int read_pipes(struct seeds *s, const struct config *c, struct buf *findi
     if (n > LIMIT_PIPES)
         rc = finding(findings, "%s: has more than %d files *.sql (pipes.dir)", dir, LIMIT_PIPES);
     for (int i = 0; i < n; i++) {
-        if (n <= LIMIT_PIPES && read_pipe(s, dir, files[i]->d_name, findings) != 0)
+        if (n <= LIMIT_PIPES &&
+            read_pipe(s, reader, dir, files[i]->d_name, c->pipes.strict, findings) != 0)
             rc = WH_ESYNTAX; /* and the others, so that all findings are told at once */
         free(files[i]);
     }
@@ -193,7 +212,7 @@ int seeds_read(struct seeds **out, const struct config *c, struct queue *done, s
     if (c->policy.file_path[0] != '\0')
         rc = read_policy(s, c, reader, findings);
     if (c->pipes.dir[0] != '\0')
-        pipes = read_pipes(s, c, findings);
+        pipes = read_pipes(s, reader, c, findings);
     json_reader_free(reader);
     rc = rc != 0 ? rc : pipes;
     if (rc != 0) {

@@ -43,6 +43,8 @@ void query_pipe_unref(struct query_pipe *p); /* NULL is fine */
 
 /* As long as the pipe. */
 struct slice query_pipe_name(const struct query_pipe *p);
+/* Exact names, none of them empty. */
+const struct slice *query_pipe_roles(const struct query_pipe *p, uint32_t *count);
 /* May the role (effective, not the admin) run it? */
 bool query_pipe_allows(const struct query_pipe *p, struct slice role);
 /* cache_ttl in seconds, 0: never cached; false: none is set. */
@@ -50,8 +52,8 @@ bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s);
 /* Append the definition as GET answers it, without empty members. */
 void query_pipe_put_json(const struct query_pipe *p, struct buf *out);
 /* Call fn with each finding that does not make it invalid: placeholders in quotes and comments,
- * double braces that are no placeholder, parameters that the SQL does not name, nobody who may run
- * it. Returns how many. */
+ * double braces that are no placeholder, parameters that the SQL does not name. Returns how many.
+ */
 uint32_t query_pipe_warn(const struct query_pipe *p, access_warn_fn fn, void *arg);
 
 /* ---- binding --------------------------------------------------------------------------------- */
@@ -87,6 +89,12 @@ bool query_pipe_bind_dummy(struct query_binder *b, const struct query_pipe *p, u
 /* Does the statement begin with a verb that writes (pipes.md §6), after comments, parentheses and
  * WITH …? */
 bool query_sql_writes(struct slice sql);
+
+/* Add to s->tables what the text reads of the catalog, and say in s->tables_unknown whether there
+ * may be more: table functions, other databases, dictionaries, names that are not known (pipes.md
+ * §5). Returns how many such places there are. */
+uint32_t query_sql_tables(struct slice sql, const struct schema_catalog *catalog,
+                          struct slice database, struct query_statement *s);
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 

@@ -80,40 +80,12 @@ static bool refuse(struct binding *w, const char *fmt, ...)
     if (w->result != QUERY_READY)
         return false;
     va_start(ap, fmt);
-    w->result = query_refuse(&w->b->words, w->no, 400, fmt, ap);
+    w->result = query_refusal_put(&w->b->words, w->no, 400, fmt, ap);
     va_end(ap);
     return false;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
-
-/* -?digits[.digits][e±digits] without leading zeros: as JSON spells numbers. */
-static bool is_number(struct slice s)
-{
-    size_t i = s.len > 0 && s.ptr[0] == '-', start = i;
-#define DIGITS()                                                 \
-    for (; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9'; i++) \
-    continue
-    DIGITS();
-    if (i == start || (s.ptr[start] == '0' && i > start + 1))
-        return false;
-    if (i < s.len && s.ptr[i] == '.') {
-        start = ++i;
-        DIGITS();
-        if (i == start)
-            return false;
-    }
-    if (i < s.len && (s.ptr[i] == 'e' || s.ptr[i] == 'E')) {
-        i++;
-        i += i < s.len && (s.ptr[i] == '+' || s.ptr[i] == '-');
-        start = i;
-        DIGITS();
-        if (i == start)
-            return false;
-    }
-#undef DIGITS
-    return i == s.len && s.len > 0;
-}
 
 static bool is_boolean(struct slice s, bool *is_true)
 {
@@ -124,7 +96,8 @@ static bool is_boolean(struct slice s, bool *is_true)
 static bool type_takes_text(enum pipe_type type, struct slice s)
 {
     bool is_true;
-    return type == PIPE_UNTYPED || type == PIPE_STRING || (type == PIPE_NUMBER && is_number(s)) ||
+    return type == PIPE_UNTYPED || type == PIPE_STRING ||
+           (type == PIPE_NUMBER && query_is_number(s)) ||
            (type == PIPE_BOOLEAN && is_boolean(s, &is_true));
 }
 
@@ -208,7 +181,7 @@ static void put_string(struct buf *out, enum pipe_type type, struct slice s, boo
     bool is_true;
     if (type == PIPE_BOOLEAN && is_boolean(s, &is_true))
         buf_put_u8(out, is_true ? '1' : '0');
-    else if (is_bare || (type != PIPE_STRING && is_number(s)))
+    else if (is_bare || (type != PIPE_STRING && query_is_number(s)))
         buf_put_slice(out, s);
     else
         put_text(out, s);

@@ -226,9 +226,9 @@ static bool read_definition(struct reading *r, struct slice name, bool strict)
         return false;
     if (p->name.len == 0)
         return wrong(r, err_set(r->e, WH_EUNSUPPORTED, "pipe name is required"));
-    if (p->name.len > LIMIT_NAME_BYTES)
+    if (p->name.len > LIMIT_PIPE_NAME_BYTES)
         return wrong(r, err_set(r->e, WH_ELIMIT, "pipe name is longer than %d bytes",
-                                LIMIT_NAME_BYTES));
+                                LIMIT_PIPE_NAME_BYTES));
     if (is_blank(p->sql))
         return wrong(r, err_set(r->e, WH_EUNSUPPORTED, "pipe SQL is required"));
     if (p->sql.len > LIMIT_PIPE_SQL_BYTES)

@@ -778,6 +778,7 @@ int query_stream_start(struct query_runner *q, const struct query_statement *s,
     buf_put_slice(&st->statement.value_ends, buf_slice(&s->value_ends));
     st->statement.is_prefer_column = s->is_prefer_column;
     st->statement.writes = s->writes;
+    st->statement.reads_only = s->reads_only;
     st->statement.limits = s->limits;
     st->terms = *terms;
     st->server_zone = slice_dup(terms->server_zone);

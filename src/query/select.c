@@ -45,13 +45,13 @@ enum query_result select_refuse(struct query_select *q, struct query_refusal *no
 {
     va_list ap;
     va_start(ap, fmt);
-    enum query_result r = query_refuse(&q->words, no, status, fmt, ap);
+    enum query_result r = query_refusal_put(&q->words, no, status, fmt, ap);
     va_end(ap);
     return r;
 }
 
-enum query_result query_refuse(struct buf *words, struct query_refusal *no, int status,
-                               const char *fmt, va_list ap)
+enum query_result query_refusal_put(struct buf *words, struct query_refusal *no, int status,
+                                    const char *fmt, va_list ap)
 {
     char text[4 * LIMIT_NAME_BYTES];
     int n = vsnprintf(text, sizeof(text), fmt, ap);

@@ -51,8 +51,9 @@ struct query_select {
 };
 
 /* Fill *no with words that are kept in `words`. REFUSED or NO_MEMORY. */
-enum query_result query_refuse(struct buf *words, struct query_refusal *no, int status,
-                               const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
+enum query_result query_refusal_put(struct buf *words, struct query_refusal *no, int status,
+                                    const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
 /* Refuse; the words go into q->words. */
 enum query_result select_refuse(struct query_select *q, struct query_refusal *no, int status,
                                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));

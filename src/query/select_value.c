@@ -148,9 +148,7 @@ static const struct ch_enum_item *enum_item(const struct ch_type *t, struct slic
 /* A number that the server compares exactly; what is none becomes a text, which it refuses. */
 static void put_number(const struct select_sql *w, const struct ch_type *t, struct slice text)
 {
-    char canonical[ACCESS_NUMBER_CAP];
-    size_t len;
-    if (!access_number_canonical(text, canonical, &len)) {
+    if (!query_is_number(text)) {
         put_literal(w, text);
         return;
     }
@@ -241,6 +239,20 @@ static bool read_day(struct slice text, int32_t *days)
     return true;
 }
 
+/* 9 or 10 digits are Unix seconds (http-api §7.4); old servers take some of them for a date. */
+static bool read_seconds(struct slice text, int64_t *seconds)
+{
+    *seconds = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+        *seconds = *seconds * 10 + (text.ptr[i] - '0');
+        if (i == 10)
+            return false;
+    }
+    return text.len >= 9;
+}
+
 /* Old servers count DateTime and Date in whole seconds and days and wrap around beyond them: an
  * RFC 3339 instant is read here, anything else is left to their best-effort reader. */
 static void put_old_instant(const struct select_sql *w, const struct schema_column *c,
@@ -248,7 +260,7 @@ static void put_old_instant(const struct select_sql *w, const struct schema_colu
 {
     const struct ch_type *t = c->peeled;
     int64_t seconds, end = is_date(t) ? DATE_END_S : (int64_t)1 << 32;
-    uint32_t ns;
+    uint32_t ns = 0;
     int32_t days;
     if (is_date(t) && read_day(text, &days)) {
         if (days < 0 || days > UINT16_MAX) {
@@ -261,7 +273,7 @@ static void put_old_instant(const struct select_sql *w, const struct schema_colu
         put(w, ")");
         return;
     }
-    if (!instant_parse_rfc3339(text, &seconds, &ns)) {
+    if (!read_seconds(text, &seconds) && !instant_parse_rfc3339(text, &seconds, &ns)) {
         put_op(w, c, op);
         put(w, is_date(t) ? "toDate(parseDateTimeBestEffort(" : "parseDateTimeBestEffort(");
         put_literal(w, text);
@@ -341,7 +353,7 @@ bool select_put_comparison(const struct select_sql *w, const struct schema_colum
         }
     }
     bool is_equality = op == SELECT_EQ || op == SELECT_NEQ;
-    if (w->style == QUERY_LITERALS && is_enum(t) && is_equality && !enum_item(t, v.text)) {
+    if (is_enum(t) && is_equality && !enum_item(t, v.text)) {
         put_decided(w, c, op == SELECT_NEQ);
         return true;
     }
@@ -385,12 +397,9 @@ static bool put_item(const struct select_sql *w, const struct schema_column *c, 
             put_cast(w, t, text);
         return true;
     }
-    char number[ACCESS_NUMBER_CAP];
-    size_t len;
     bool is_float = t->kind == CH_FLOAT32 || t->kind == CH_FLOAT64;
     if ((t->kind == CH_FIXED_STRING && text.len > t->width) ||
-        (is_integer(t) && !access_integer_is_plain(text)) ||
-        (is_float && !access_number_canonical(text, number, &len)))
+        (is_integer(t) && !access_integer_is_plain(text)) || (is_float && !query_is_number(text)))
         return false;
     if (t->kind == CH_DECIMAL)
         return put_decimal_item(w, t, text);

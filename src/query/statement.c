@@ -20,7 +20,7 @@ void query_statement_reset(struct query_statement *s)
     buf_reset(&s->values);
     buf_reset(&s->value_ends);
     buf_reset(&s->tables);
-    s->tables_unknown = s->writes = s->is_prefer_column = false;
+    s->tables_unknown = s->writes = s->reads_only = s->is_prefer_column = false;
     s->limits = (struct query_limits){0};
 }
 
@@ -121,4 +121,31 @@ enum query_style query_style_of(struct slice server_version)
 {
     uint32_t year = part_of(&server_version), release = part_of(&server_version);
     return year > 21 || (year == 21 && release >= 4) ? QUERY_PARAMETERS : QUERY_LITERALS;
+}
+
+bool query_is_number(struct slice s)
+{
+    size_t i = s.len > 0 && s.ptr[0] == '-', start = i;
+#define DIGITS()                                                 \
+    for (; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9'; i++) \
+    continue
+    DIGITS();
+    if (i == start || (s.ptr[start] == '0' && i > start + 1))
+        return false;
+    if (i < s.len && s.ptr[i] == '.') {
+        start = ++i;
+        DIGITS();
+        if (i == start)
+            return false;
+    }
+    if (i < s.len && (s.ptr[i] == 'e' || s.ptr[i] == 'E')) {
+        i++;
+        i += i < s.len && (s.ptr[i] == '+' || s.ptr[i] == '-');
+        start = i;
+        DIGITS();
+        if (i == start)
+            return false;
+    }
+#undef DIGITS
+    return i == s.len && s.len > 0;
 }

@@ -39,6 +39,7 @@ struct query_statement {
     struct buf tables;     /* names of the tables that it reads, in the configured database, each
                               ended by NUL; the runner adds what views stand for */
     bool tables_unknown;   /* it may read more than that: cached for 10 s at most (pipes.md §5) */
+    bool reads_only;       /* sent as it is (QUERY_FORM_RAW), but in a session that only reads */
     bool writes;           /* never cached, never coalesced (pipes.md §6) */
     bool is_prefer_column; /* send prefer_column_name_to_alias=1 (http-api §8.3) */
     struct query_limits limits;
@@ -60,6 +61,9 @@ void query_put_literal(struct buf *out, struct slice text);
 void query_statement_put_name(struct query_statement *s, struct slice name);
 /* Append a table to the list. */
 void query_statement_put_table(struct query_statement *s, struct slice name);
+/* Is text -?digits[.digits][e±digits] without leading zeros, as JSON spells numbers? Such a text is
+ * a literal as it stands. */
+bool query_is_number(struct slice text);
 /* Did everything fit? */
 bool query_statement_ok(const struct query_statement *s);
 uint32_t query_statement_value_count(const struct query_statement *s);

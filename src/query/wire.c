@@ -142,7 +142,7 @@ int query_wire_make(const struct query_statement *s, const struct query_terms *t
     if (text > QUERY_SIZE_DEFAULT)
         put_number(settings, "max_query_size", text + 64 * KIB);
     /* Last: an old server applies one after the other, and refuses what follows it. */
-    if (!raw && !s->writes)
+    if (s->reads_only || (!raw && !s->writes))
         buf_put_str(settings, "&readonly=2");
     return buf_ok(settings) && buf_ok(sql) ? 0 : -ENOMEM;
 }

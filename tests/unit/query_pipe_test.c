@@ -404,7 +404,7 @@ static void check_warnings(void)
                                  "{\"sql\":\"SELECT '{{a}}' -- {{b}}\\n{{ c }} {{d}}\","
                                  "\"parameters\":[{\"name\":\"d\"},{\"name\":\"z\"}]}",
                                  0, &e);
-    is_u64(query_pipe_warn(p, note, text), 5, "warnings");
+    is_u64(query_pipe_warn(p, note, text), 4, "warnings");
     is_str(text,
            "pipe SQL, line 1, column 9: placeholder {{a}} stands in quotes: write it bare, it "
            "brings its own quotes\n"
@@ -412,8 +412,7 @@ static void check_warnings(void)
            "written there, too\n"
            "pipe SQL, line 2, column 1: {{ begins no placeholder and is left as it is: there are "
            "{{name}}, {{name:default}} and {{ error('text') }}\n"
-           "parameter \"z\" is not named in the SQL\n"
-           "no allowed_roles: only admins may run it\n",
+           "parameter \"z\" is not named in the SQL\n",
            "their words");
     query_pipe_unref(p);
 }
@@ -514,6 +513,57 @@ static void check_set(void)
     query_pipes_unref(s);
 }
 
+/* "names, each with a space; how many places are not resolved". */
+static void check_tables(void)
+{
+    static const struct {
+        const char *sql, *want;
+    } rows[] = {
+        {"SELECT 1", "0"},
+        {"SELECT a FROM t", "t 0"},
+        {"SELECT a FROM `t` AS x JOIN \"u v\" USING (a)", "t u v 0"},
+        {"SELECT a FROM db.t, u", "t 1"},
+        {"SELECT a FROM t, w.u", "t 1"},
+        {"SELECT a FROM other.t", "t 1"},
+        {"SELECT a FROM t WHERE b IN (SELECT c FROM t2) AND d IN (1, 2)", "t t2 0"},
+        {"SELECT a FROM t WHERE b IN t2", "t t2 0"},
+        {"SELECT a FROM t WHERE b IN nowhere", "t 1"},
+        {"WITH x AS (SELECT 1 FROM t) SELECT * FROM x", "t 0"},
+        {"SELECT * FROM (SELECT * FROM t) ORDER BY a, b LIMIT 1, 2", "t 0"},
+        {"SELECT * FROM numbers(10)", "1"},
+        {"SELECT dictGet('d', 'a', 1) FROM t", "t 1"},
+        {"SELECT dictionary FROM t", "t 0"},
+        {"SELECT 't2' FROM t -- FROM nowhere\n/* FROM x */", "t 0"},
+        {"SELECT * FROM 't'", "1"},
+        {"SELECT a FROM nowhere", "1"},
+        {"SELECT a, t2 FROM t UNION ALL SELECT b, c FROM t2", "t2 t t2 0"},
+    };
+    struct schema_builder *b = schema_builder_new();
+    struct err e;
+    static const char *const tables[] = {"t", "t2", "u v"};
+    int rc = 0;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        rc = schema_builder_table(b, slice_str(tables[i]), SLICE_LIT("MergeTree"), 0);
+        if (rc == 0)
+            rc = schema_builder_column(b, SLICE_LIT("a"), SLICE_LIT("String"), SLICE_LIT(""),
+                                       SLICE_LIT(""));
+    }
+    struct schema_catalog *catalog = rc == 0 ? schema_builder_finish(b, &e) : NULL;
+    schema_builder_free(b);
+    for (size_t i = 0; catalog != NULL && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char got[256] = "";
+        query_statement_reset(&statement);
+        uint32_t n = query_sql_tables(slice_str(rows[i].sql), catalog, SLICE_LIT("db"), &statement);
+        for (size_t at = 0; at < statement.tables.len; at += strlen(statement.tables.ptr + at) + 1)
+            (void)snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s ",
+                           statement.tables.ptr + at);
+        (void)snprintf(got + strlen(got), sizeof(got) - strlen(got), "%u", n);
+        is_str(got, rows[i].want, rows[i].sql);
+        ok(statement.tables_unknown == (n > 0), "and that is known");
+    }
+    schema_catalog_unref(catalog);
+}
+
 int main(void)
 {
     reader = json_reader_new(1 << 20);
@@ -528,6 +578,7 @@ int main(void)
     check_dummies();
     check_limits();
     check_set();
+    check_tables();
     query_statement_fini(&statement);
     query_binder_free(binder);
     json_reader_free(reader);

@@ -345,6 +345,9 @@ static void test_parameters(void)
          "accurateCastOrNull({p1:String}, 'Enum8(\\'a\\' = 1, \\'it\\\\\\'s\\' = -2)')) | it's | "
          "a"},
         {"e", "in", "[\"zz\"]", "1 = 0"},
+        {"e", "eq", "\"zz\"", "1 = 0"},
+        {"e", "neq", "\"zz\"", "`e` IS NOT NULL"},
+        {"e", "eq", "\"it's\"", "`e` = {p0:String} | it's"},
         {"dt", "gt", "\"2026-06-21T04:00:00Z\"",
          "`dt` > " TS "({p0:String}, 8) | 2026-06-21T04:00:00Z"},
         {"dz", "gt", "\"2026-06-21\"",
@@ -384,6 +387,8 @@ static void test_literals(void)
         {"score", "gt", "-1", "`score` > -1"},
         {"u8", "in", "[1,256,\"x\",2]", "`u8` IN (1, 2)"},
         {"f64", "gt", "1.50", "`f64` > 1.50"},
+        {"f64", "gt", "-1e300", "`f64` > -1e300"},
+        {"dt", "eq", "1782014400", "`dt` = toDateTime(1782014400)"},
         {"f64", "gt", "\"1) OR (1\"", "`f64` > '1) OR (1'"},
         {"f64", "gt", "\"inf\"", "`f64` > 'inf'"},
         {"f32", "in", "[0.1,\"x\"]", "`f32` IN (toFloat32(0.1))"},
