@@ -54,16 +54,20 @@ class Child:
 
 
 class Modern(Child):
-    """The 26.7 engine and its front; `vars` is what tests get in their environment."""
+    """The 26.7 engine and its front; `vars` is what tests get in their environment. zone: the server's, else UTC."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, zone=None):
         node = shutil.which("node")
         if not node:
             raise Missing("node is missing: scripts/deps test")
         front = need_file(os.environ.get("WH_FRONT") or FRONT, "not in this tree")
         library = need_file(engine_library(), "scripts/deps engine")
         launcher = need_file(env.program("wavehoused-engine"), "build it: make all")
-        os.makedirs(folder, exist_ok=True)
+        more = os.path.join(folder, "engine", "config.d")
+        os.makedirs(more, exist_ok=True)
+        if zone:
+            with open(os.path.join(more, "zone.xml"), "w", encoding="ascii") as f:
+                f.write(f"<clickhouse><timezone>{zone}</timezone></clickhouse>\n")
         tcp, http, admin = net.free_port(), net.free_port(), net.free_port()
         super().__init__([node, front], os.path.join(folder, "front.log"), {
             "CHS_BIN": launcher, "CHS_LIB": library, "CHS_DIR": os.path.join(folder, "engine"),
@@ -89,9 +93,9 @@ class Modern(Child):
 
 
 class Old(Child):
-    """Debian's clickhouse-server 18.16."""
+    """Debian's clickhouse-server 18.16. zone: the server's, else UTC."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, zone=None):
         if not (shutil.which("clickhouse-server") or os.path.exists("/usr/sbin/clickhouse-server")):
             raise Missing("clickhouse-server 18.16 is not installed: scripts/deps old")
         need_file(RUN18, "not in this tree")
@@ -99,7 +103,7 @@ class Old(Child):
         tcp, http = net.free_port(), net.free_port()
         super().__init__(["sh", RUN18, os.path.abspath(folder), str(tcp), str(http)],
                          os.path.join(folder, "server.out"),
-                         {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"})
+                         {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "CH18_ZONE": zone or "UTC"})
         self.server = clickhouse.Server("18.16", tcp, http, http)
         self.vars = {"WH_CH18_TCP": tcp, "WH_CH18_HTTP": http}
         if not net.wait_for(self.server.up, 30):
