@@ -30,11 +30,20 @@ client_dir() {
     printf '%s\n' "${WH_CLIENT_DIR:-$cache/client-$client_version}"
 }
 
-# The SDK that our API is made for, what it needs, and the compiler for its types.
+# The SDK that our API is made for, what it needs, and the compiler for its types; and the validator of /openapi.json.
 sdk_version=0.1.1
 sdk_packages=(
     "@wavehouse/sdk@0.1.1 Xr1hoaWyNmDqUQetBHIL1zYCs9SU2mH9A/aJEBrmB5dIHs/ogLFzaV1t+Fh7ZMVEpEajGTEWUXfBnRsi3UxioA=="
     "eventsource-parser@3.1.1 EKN1vKAMcZ8MlYMpaNuxN6R9yakzH6uajHcHVTqWJzvu5pWw9DyhbP35HH8MVBQ+dZjAfDxk+A8NiR9KWaXiyQ=="
+    "@seriousme/openapi-schema-validator@2.11.0 DL8TjmjkUS76OaK/TinoRtf6PrirsWfMZiv62ifP9eq3UOpoLqSGZKpCErxMzz0i1pjECSPYY+qZ1SRYEgiEvg=="
+    "ajv@8.20.0 Thbli+OlOj+iMPYFBVBfJ3OmCAnaSyNn4M1vz9T6Gka5Jt9ba/HIR56joy65tY6kx/FCF5VXNB819Y7/GUrBGA=="
+    "ajv-draft-04@1.0.0 mv00Te6nmYbRp5DCwclxtt7yV/joXJPGS7nM+97GdxvuttCOfgI3K4U25zboyeX0O+myI8ERluxQe5wljMmVIw=="
+    "ajv-formats@3.0.1 8iUql50EUR+uUcdRQ3HDqa6EVyo3docL8g5WJ3FNcWmu62IbkGUue/pEyLBW8VGKKucTPgqeks4fIU1DA4yowQ=="
+    "yaml@2.9.1 3NxN8+78OdzbT7C/WjGsyfPAtJaN3FNDsWxv7Y7mcDsT/oOmgW8BpyQQFFBnvZE3j9Y2Sdz1ULFLezL7Eb2yFw=="
+    "fast-deep-equal@3.1.3 f3qQ9oQy9j2AhBe/H9VC91wLmKBCCU/gDOnKNAYG5hswO7BLKj09Hc5HYNz9cGI++xlpDCIgDaitVs03ATR84Q=="
+    "json-schema-traverse@1.0.0 NM8/P9n3XjXhIZn1lLhkFaACTOURQXjWhV4BA/RnOv8xvgqtqpAX9IO4mRQxSx1Rlo4tqzeqb0sOlruaOy3dug=="
+    "fast-uri@3.1.9 hS/0Wt3Ya043oKXs0sIxrMpKQITXhMLIrVAKKXi4gozGC9v7YRWVnXIZzjNPTO02M9BdxLCWqK1yRXgNziVyJQ=="
+    "require-from-string@2.0.2 Xf0nWe6RseziFMu+Ap9biiUbmplq6S9/p+7w7YXP/JBHhrUDDUhwa+vANyubuqfZWTveU//DYVGsDG7RKL/vEw=="
     "typescript@5.9.3 jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw=="
 )
 # It is made for Node 22 and later. Where node is older this one is fetched beside it.

@@ -125,6 +125,16 @@ void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift)
     }
 }
 
+struct wal_batch_record wal_batch_added(const struct wal_batch_builder *b, uint32_t i)
+{
+    must(i < b->count);
+    const char *item = b->items.ptr + (size_t)i * I_BYTES;
+
+    return (
+        struct wal_batch_record){le64_get(item + I_RECEIVED),
+                                 {b->text.ptr + le32_get(item + I_OFF), le32_get(item + I_LEN)}};
+}
+
 uint64_t wal_batch_first_ns(const struct wal_batch_builder *b)
 {
     must(b->count > 0);

@@ -59,6 +59,8 @@ int wal_batch_id(struct wal_batch_builder *b, const uint8_t id[WAL_BATCH_ID_BYTE
 void wal_batch_origin(struct wal_batch_builder *b, struct slice bytes);
 /* The first record's received_ns; there is one. */
 uint64_t wal_batch_first_ns(const struct wal_batch_builder *b);
+/* A record as it was added, i < count; valid until the builder changes. */
+struct wal_batch_record wal_batch_added(const struct wal_batch_builder *b, uint32_t i);
 /* Add shift to every received_ns. */
 void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift);
 /* Make the head. 0, -ENOMEM, or WH_ELIMIT when the payload is over LIMIT_WAL_PAYLOAD_BYTES. */

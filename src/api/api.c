@@ -40,6 +40,7 @@ static const struct route routes[] = {
     {"/ready", HTTP_GET, ops_readyz, NULL},
     {"/v1/health", HTTP_GET, ops_v1_health, NULL},
     {"/version", HTTP_GET, ops_version, NULL},
+    {"/openapi.json", HTTP_GET, ops_openapi, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
     {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
     {"/v1/query", HTTP_POST, query_route, NULL},
@@ -403,6 +404,8 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
     if (rc == 0)
         rc = loop_on_idle(loop, ingest_kick, a);
     if (rc == 0)
+        rc = ingest_turns_new(a);
+    if (rc == 0)
         rc = loop_every(loop, SHRINK_EVERY_MS, on_timer, a);
     if (rc != 0) {
         api_loop_free(a);
@@ -449,6 +452,7 @@ void api_loop_free(struct api_loop *a)
         ops_on_controlled(a);
     if (a->reloaded.fd >= 0)
         ops_on_reloaded(a);
+    ingest_turns_free(a);
     ingest_dedupe_loop_free(a);
     query_loop_free(a);
     ingest_access_loop_free(a);

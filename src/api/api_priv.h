@@ -15,6 +15,7 @@ struct api_auth;
 struct ingest_op;
 struct ingest_readers;
 struct ingest_access_loop;
+struct ingest_turns;
 struct ingest_dedupe_loop;
 struct query_loop;
 
@@ -63,6 +64,7 @@ struct api_loop {
     struct ingest_dedupe_loop *dedupe;
     struct ingest_access_loop *access;
     struct query_loop *query;
+    struct ingest_turns *turns;
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
@@ -92,6 +94,10 @@ void ingest_kick(void *api_loop);
 /* Give back the memory of requests that have been idle for a while. */
 void ingest_shrink(struct api_loop *a);
 void ingest_free_all(struct api_loop *a);
+/* Long bodies take turns. free: also answers who still waits. */
+int ingest_turns_new(struct api_loop *a);
+void ingest_turns_free(struct api_loop *a);
+void ingest_turns_shrink(struct api_loop *a);
 /* The loop's share of access control. */
 int ingest_access_loop_new(struct api_loop *a);
 void ingest_access_loop_free(struct api_loop *a);
@@ -139,6 +145,7 @@ void ops_livez(struct api_loop *a, struct http_request *r);
 void ops_readyz(struct api_loop *a, struct http_request *r);
 void ops_v1_health(struct api_loop *a, struct http_request *r);
 void ops_version(struct api_loop *a, struct http_request *r);
+void ops_openapi(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);

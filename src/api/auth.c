@@ -445,6 +445,15 @@ bool api_gate_table(struct api_loop *a, struct http_request *r, const struct api
     return false;
 }
 
+bool api_may_ops(struct api_loop *a, const struct api_identity *id)
+{
+    struct access_decision d;
+    if (is_open(a, &d))
+        return true;
+    access_gate_ops(id->policy, &id->caller, &d);
+    return d.gate != ACCESS_DENIED;
+}
+
 bool api_gate_ops(struct api_loop *a, struct http_request *r, const struct api_identity *id)
 {
     struct access_decision d;

@@ -61,6 +61,7 @@ void api_denied_table(struct api_loop *a, struct http_request *r, const struct a
 /* The same question without a trace: nothing is counted or logged. */
 bool api_may_table(struct api_loop *a, const struct api_identity *id, struct slice table,
                    enum access_op op, struct access_decision *out);
+bool api_may_ops(struct api_loop *a, const struct api_identity *id);
 /* The caller's effective role; as long as id. */
 struct slice api_role(struct api_loop *a, const struct api_identity *id);
 

@@ -4,7 +4,9 @@
  *   head known      ingest_on_head       the door knows the table? room? Refused before the body
  *                                        is read
  *   body complete   ingest_on_request    the door says what is in it → collect: each record parsed,
- *                                        checked, written in canonical form into the open part
+ *                                        checked, written in canonical form into the open part;
+ *                                        a body that takes longer does so in turns with others
+ *                                        (ingest_turns.c)
  *                   submit               parts are proposed to the log thread in order
  *                                        (or waits for another request: ingest_dedupe.c)
  *   committed       ingest_on_committed  the last part is back → the door answers
@@ -67,7 +69,7 @@ void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct ht
     ingest_refuse_why(a, door, r, &why);
 }
 
-static void refuse_busy(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
+void ingest_refuse_busy(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
 {
     ingest_refuse(a, door, r, INGEST_BUSY, 503, SLICE_LIT("service unavailable"), 1);
 }
@@ -81,7 +83,7 @@ int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct ht
     if (door->on_head(a, r) != 0 || !ingest_ack_head(a, door, r))
         return 1;
     if (a->in_flight_bytes > IN_FLIGHT_BYTES_MAX) {
-        refuse_busy(a, door, r);
+        ingest_refuse_busy(a, door, r);
         return 1;
     }
     if (!commit_accepting(a->shared->log, &cause)) {
@@ -90,168 +92,6 @@ int ingest_on_head(struct api_loop *a, const struct ingest_door *door, struct ht
     }
     admit->body_max = a->config->server.max_body;
     return 0;
-}
-
-/* --- reading the body ---------------------------------------------------------------------- */
-
-static const char *refused_by(const struct ingest_op *op)
-{
-    return op->dry_run ? record_rule_name(op->result.rule) : NULL;
-}
-
-static void refuse_record(struct api_loop *a, struct ingest_op *op)
-{
-    struct ingest_refusal why = {.reason = INGEST_RECORD,
-                                 .status = op->result.status,
-                                 .row = op->outcomes.total,
-                                 .code = op->result.code,
-                                 .retry_after_s = op->result.status == 503 ? 30 : 0,
-                                 .rule = refused_by(op),
-                                 .text = slice_str(op->result.message)};
-    ingest_refuse_why(a, op->door, op->request, &why);
-}
-
-enum collected {
-    COLLECTED,
-    ANSWERED,
-    MUST_WAIT /* for the fate of an id (ingest_dedupe.c) */
-};
-
-/* A record ended the request. */
-static enum collected not_taken(struct api_loop *a, struct ingest_op *op, int rc)
-{
-    if (rc == WH_EAGAIN)
-        return MUST_WAIT;
-    if (op->dedupe.no_room)
-        ingest_refuse(a, op->door, op->request, INGEST_BUSY, 503,
-                      SLICE_LIT("dedupe store unavailable"), 5);
-    else
-        refuse_busy(a, op->door, op->request);
-    return ANSWERED;
-}
-
-static void refuse_syntax(struct api_loop *a, struct ingest_op *op, struct ingest_source *source)
-{
-    struct ingest_refusal why = {.reason = INGEST_SYNTAX,
-                                 .status = 400,
-                                 .row = op->outcomes.total,
-                                 .code = source->code,
-                                 .text = slice_str(source->error(source))};
-    ingest_refuse_why(a, op->door, op->request, &why);
-}
-
-/* A body with at most one record. */
-static enum collected collect_one(struct api_loop *a, struct ingest_op *op,
-                                  const struct ingest_ask *ask, struct ingest_source *source)
-{
-    struct json_doc doc;
-    int rc = source->next(source, &doc);
-    if (rc == WH_EEND) {
-        ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 400, slice_str(ask->empty), 0);
-        return ANSWERED;
-    }
-    if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
-        refuse_syntax(a, op, source);
-        return ANSWERED;
-    }
-    if (rc == 0)
-        rc = ingest_record_add(a, op, ask->table, &doc);
-    if (rc != 0)
-        return not_taken(a, op, rc);
-    if (op->result.status != 0) {
-        refuse_record(a, op);
-        return ANSWERED;
-    }
-    return COLLECTED;
-}
-
-/* One more refused record: does it refuse all of them? */
-static bool too_many(const struct ingest_op *op)
-{
-    const struct ingest_terms *t = op->terms;
-    const struct ingest_outcomes *o = &op->outcomes;
-    return t->atomic && o->failed > t->errors_num &&
-           (double)o->failed > t->errors_ratio * (double)o->total;
-}
-
-static enum collected refuse_count(struct api_loop *a, struct ingest_op *op)
-{
-    char text[96];
-    (void)snprintf(text, sizeof(text), "more than %d records in one request: send them in several",
-                   LIMIT_REQUEST_RECORDS);
-    ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 413, slice_str(text), 0);
-    return ANSWERED;
-}
-
-/* Every record. */
-static enum collected collect_many(struct api_loop *a, struct ingest_op *op,
-                                   const struct ingest_ask *ask, struct ingest_source *source)
-{
-    for (;;) {
-        struct json_doc doc;
-        int rc = source->next(source, &doc);
-        if (rc == WH_EEND)
-            break;
-        if (op->outcomes.total == LIMIT_REQUEST_RECORDS)
-            return refuse_count(a, op);
-        if ((rc == WH_ESYNTAX || rc == WH_ELIMIT) && source->resumes) {
-            if (!op->dry_run)
-                metric_add(a->metrics.rejected_json, 1);
-            outcome_refused(&op->outcomes, slice_str(source->error(source)), source->code,
-                            op->dry_run ? "syntax" : NULL);
-            if (!too_many(op))
-                continue;
-            refuse_syntax(a, op, source);
-            return ANSWERED;
-        }
-        if (rc == WH_ESYNTAX || rc == WH_ELIMIT) {
-            refuse_syntax(a, op, source);
-            return ANSWERED;
-        }
-        if (rc == 0)
-            rc = ingest_record_add(a, op, ask->table, &doc);
-        if (rc != 0)
-            return not_taken(a, op, rc);
-        if (op->result.status != 0) {
-            outcome_refused(&op->outcomes, slice_str(op->result.message), op->result.code,
-                            refused_by(op));
-            if (too_many(op)) {
-                refuse_record(a, op);
-                return ANSWERED;
-            }
-        } else if (op->duplicate) {
-            outcome_duplicate(&op->outcomes);
-        } else if (op->dry_run) {
-            outcome_shown(&op->outcomes, buf_slice(&op->shown));
-        } else {
-            outcome_ok(&op->outcomes);
-        }
-        if (op->ack != INGEST_ACK_NONE && op->result.status == 0 && !op->duplicate)
-            ingest_ack_placed(op);
-    }
-    if (op->outcomes.total == 0 && ask->empty != NULL) {
-        ingest_refuse(a, op->door, op->request, INGEST_REQUEST, 400, slice_str(ask->empty), 0);
-        return ANSWERED;
-    }
-    return COLLECTED;
-}
-
-/* Read and check the whole body with acceptance instants from first_ns on. */
-static enum collected collect(struct api_loop *a, struct ingest_op *op,
-                              const struct ingest_ask *ask, uint64_t first_ns)
-{
-    ingest_op_reset(op);
-    op->first_ns = first_ns;
-    op->dry_run = op->outcomes.dry_run = ask->dry_run;
-    op->terms = &ask->terms;
-    op->access = &ask->access;
-    struct ingest_source *source = ingest_source_open(a->readers, ask);
-    if (source == NULL) {
-        refuse_busy(a, op->door, op->request);
-        return ANSWERED;
-    }
-    op->single = source->single;
-    return op->single ? collect_one(a, op, ask, source) : collect_many(a, op, ask, source);
 }
 
 /* --- to the log and back ------------------------------------------------------------------- */
@@ -371,23 +211,35 @@ static void shift_instants(struct ingest_op *op, uint64_t shift)
     op->first_ns += shift;
 }
 
+static enum ingest_collected move_instants(struct api_loop *a, struct ingest_op *op,
+                                           const struct ingest_ask *ask, uint64_t first_ns)
+{
+    bool stamped = ask->table->received_timestamp >= 0 && a->config->ingest.stamp_received;
+    if (stamped && op->desk == NULL) /* short: written again */
+        return ingest_collect_begin(a, op, ask, first_ns)
+                   ? ingest_collect(a, op, ask, INGEST_WORK_ALL)
+                   : INGEST_ANSWERED;
+    if (stamped && ingest_stamps_move(a, op, ask->table, first_ns - op->first_ns) != 0) {
+        ingest_refuse_busy(a, op->door, op->request);
+        return INGEST_ANSWERED;
+    }
+    shift_instants(op, first_ns - op->first_ns);
+    return INGEST_COLLECTED;
+}
+
 /* Acceptance instants must grow along the log, for they identify events (http-api §11.2). They are
- * handed out when reading starts; if another loop has proposed later ones meanwhile, this request
- * takes new ones. The lock covers the push only, except in that rare case for a table whose
- * received_timestamp column is stamped: there the records are written again. */
-static enum collected submit(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
+ * handed out when reading starts; if later ones have been proposed meanwhile, by another loop or
+ * between two slices, this request takes new ones. The lock covers the push only, except then for a
+ * table whose received_timestamp column is stamped: there the stamps are written again. */
+static enum ingest_collected submit(struct api_loop *a, struct ingest_op *op,
+                                    const struct ingest_ask *ask)
 {
     struct api_shared *s = a->shared;
-    enum collected how = COLLECTED;
+    enum ingest_collected how = INGEST_COLLECTED;
     (void)pthread_mutex_lock(&s->order_lock);
-    if (op->first_ns <= s->received_last_ns) {
-        uint64_t first_ns = s->received_last_ns + 1;
-        if (ask->table->received_timestamp >= 0 && a->config->ingest.stamp_received)
-            how = collect(a, op, ask, first_ns);
-        else
-            shift_instants(op, first_ns - op->first_ns);
-    }
-    if (how == COLLECTED && op->records > 0) {
+    if (op->first_ns <= s->received_last_ns)
+        how = move_instants(a, op, ask, s->received_last_ns + 1);
+    if (how == INGEST_COLLECTED && op->records > 0) {
         s->received_last_ns = op->first_ns + op->records - 1;
         parts_propose(a, op, ask->table->name);
     }
@@ -402,46 +254,67 @@ static void op_decided(struct api_loop *a, struct ingest_op *op)
         ingest_answer(a, op);
 }
 
-/* From the body to the log. */
-static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
+enum ingest_collected ingest_submit(struct api_loop *a, struct ingest_op *op,
+                                    const struct ingest_ask *ask, enum ingest_collected how)
 {
-    enum collected how;
-    do {
-        how = collect(a, op, ask, io_realtime_ns());
-        if (how == COLLECTED && !ask->dry_run && !ingest_limit(a, op, ask->table->name))
-            how = ANSWERED;
-        if (how == COLLECTED && !ask->dry_run)
-            how = submit(a, op, ask);
-        if (how == MUST_WAIT) {
-            enum ingest_wait wait = ingest_dedupe_wait(a, op);
-            if (wait == INGEST_WAITING)
-                return;
-            how = wait == INGEST_WAIT_REFUSED ? ANSWERED : MUST_WAIT;
-        }
-    } while (how == MUST_WAIT);
-    if (!ask->dry_run)
+    if (how == INGEST_COLLECTED && !ask->dry_run && !ingest_limit(a, op, ask->table->name))
+        how = INGEST_ANSWERED;
+    if (how == INGEST_COLLECTED && !ask->dry_run)
+        how = submit(a, op, ask);
+    if (how == INGEST_MUST_WAIT) {
+        enum ingest_wait wait = ingest_dedupe_wait(a, op);
+        if (wait != INGEST_WAIT_OVER)
+            how = wait == INGEST_WAITING ? INGEST_WAITS : INGEST_ANSWERED;
+    }
+    return how;
+}
+
+void ingest_read(struct api_loop *a, struct ingest_op *op, enum ingest_collected how)
+{
+    if (!op->dry_run)
         ingest_dedupe_count(a, op);
-    if (how == ANSWERED)
+    if (how == INGEST_ANSWERED)
         ingest_op_release(a, op);
     else if (op->outstanding == 0)
         op_decided(a, op);
 }
 
-void ingest_again(struct api_loop *a, struct ingest_op *op)
+/* From a short body to the log, in one go. */
+static void run(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
 {
-    struct http_request *r = op->request;
-    struct ingest_ask ask = {.body = r->body};
+    enum ingest_collected how;
+    do {
+        how = ingest_collect_begin(a, op, ask, io_realtime_ns())
+                  ? ingest_collect(a, op, ask, INGEST_WORK_ALL)
+                  : INGEST_ANSWERED;
+        how = ingest_submit(a, op, ask, how);
+    } while (how == INGEST_MUST_WAIT);
+    if (how != INGEST_WAITS)
+        ingest_read(a, op, how);
+}
+
+bool ingest_ask_again(struct api_loop *a, struct ingest_op *op, struct ingest_ask *ask)
+{
+    *ask = (struct ingest_ask){.body = op->request->body};
     api_refresh(a);
     a->route = op->door->route;
-    bool answered = op->door->on_body(a, r, &ask) != 0;
-    if (!answered) {
-        op->settings = config_table_find(a->config, ask.table->name);
-        answered = !ingest_dedupe_begin(a, op, &ask);
+    if (op->door->on_body(a, op->request, ask) != 0)
+        return false;
+    op->settings = config_table_find(a->config, ask->table->name);
+    return ingest_dedupe_begin(a, op, ask);
+}
+
+void ingest_again(struct api_loop *a, struct ingest_op *op)
+{
+    struct ingest_ask ask;
+    if (op->request->body.len > INGEST_AT_ONCE_BYTES) {
+        ingest_turns_put(a, op, op->turn_key);
+        return;
     }
-    if (answered)
-        ingest_op_release(a, op);
-    else
+    if (ingest_ask_again(a, op, &ask))
         run(a, op, &ask);
+    else
+        ingest_op_release(a, op);
     ingest_access_fini(&ask.access);
 }
 
@@ -453,13 +326,15 @@ void ingest_on_request(struct api_loop *a, const struct ingest_door *door, struc
     if (op == NULL) {
         ingest_access_fini(&ask.access);
         if (!answered)
-            refuse_busy(a, door, r);
+            ingest_refuse_busy(a, door, r);
         return;
     }
     op->settings = config_table_find(a->config, ask.table->name);
     if (!ask.dry_run)
         ingest_ack_begin(a, op);
-    if (ingest_dedupe_begin(a, op, &ask))
+    if (r->body.len > INGEST_AT_ONCE_BYTES)
+        ingest_turns_put(a, op, ingest_turn_key(ask.table->name));
+    else if (ingest_dedupe_begin(a, op, &ask))
         run(a, op, &ask);
     else
         ingest_op_release(a, op);
@@ -480,7 +355,9 @@ void ingest_on_committed(void *api_loop)
             op->worst = p->result;
         if (p->result != 0)
             ingest_ack_forget(a, part);
-        if (--op->outstanding == 0)
-            op_decided(a, op);
+        if (--op->outstanding > 0)
+            continue;
+        ingest_turns_committed(a, op);
+        op_decided(a, op);
     }
 }

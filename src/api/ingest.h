@@ -7,6 +7,8 @@
  *   ingest_access.c  who may write what; what is stamped
  *   ingest_dry_run.c what would become of it
  *   ingest_dedupe.c  which records were stored before
+ *   ingest_collect.c all records of a body, or so many of them
+ *   ingest_turns.c   requests with long bodies take turns, table by table
  *   ingest.c         the life of a request: admitted → collected → submitted → committed → answered
  *   ingest_op.c      its memory
  *
@@ -143,6 +145,7 @@ struct ingest_part {
     struct flush_watch watch;
     bool watched;           /* the watch is out */
     struct buf ack_numbers; /* u32 for each record: its number among those of the request */
+    struct buf stamps;      /* u32 for each record: record_result.stamp_off; long bodies only */
 };
 
 enum ingest_ack {
@@ -195,6 +198,12 @@ struct ingest_op {
     uint64_t body_bytes;
     uint64_t idle_since_ns;
     uint64_t offset; /* log index of the last part, when committed; 0: nothing was logged */
+    struct ingest_source *source; /* while the body is read */
+    /* ingest_turns.c */
+    struct ingest_desk *desk;        /* what is at hand between two slices; NULL: none was begun */
+    struct ingest_turn_table *turns; /* where it waits, or is counted; NULL: neither */
+    struct ingest_op *turn_next;
+    uint64_t turn_key;
     /* ingest_ack.c */
     bool charged; /* against the rates of limits */
     enum ingest_ack ack;
@@ -213,6 +222,37 @@ void ingest_op_release(struct api_loop *a, struct ingest_op *op);
 void ingest_op_reset(struct ingest_op *op);
 /* A further part behind the others, for records to be held or not; NULL: out of memory. */
 struct ingest_part *ingest_part_open(struct ingest_op *op, bool held);
+
+/* ingest_collect.c. Work is counted in bytes, about. */
+#define INGEST_WORK_ALL UINT64_MAX
+enum ingest_collected {
+    INGEST_COLLECTED, /* every record */
+    INGEST_MORE,      /* there may be more of them */
+    INGEST_ANSWERED,
+    INGEST_MUST_WAIT, /* for the fate of an id (ingest_dedupe.c); or: collect again */
+    INGEST_WAITS      /* it does: ingest_again is called */
+};
+/* Start to read the body, with acceptance instants from first_ns on. False: answered. */
+bool ingest_collect_begin(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask,
+                          uint64_t first_ns);
+enum ingest_collected ingest_collect(struct api_loop *a, struct ingest_op *op,
+                                     const struct ingest_ask *ask, uint64_t work);
+
+/* ingest_turns.c. A body up to so long is read as soon as it is there; a longer one takes turns. */
+#define INGEST_AT_ONCE_BYTES (16 * KIB)
+/* What takes turns; requests for one table have one key. */
+uint64_t ingest_turn_key(struct slice table);
+void ingest_turns_put(struct api_loop *a, struct ingest_op *op, uint64_t key);
+/* The last part of a request is back from the log. */
+void ingest_turns_committed(struct api_loop *a, struct ingest_op *op);
+/* Ids that the request has reserved itself are kept here while it is read (ingest_dedupe.c). */
+struct dedupe_set *ingest_desk_ids(struct ingest_desk *desk);
+/* Memory for a moment. */
+struct wal_batch_builder *ingest_turns_scratch(struct api_loop *a);
+/* ingest_stamps.c. Write the stamps of received_timestamp again, as the instants will be. 0 or
+ * -ENOMEM. */
+int ingest_stamps_move(struct api_loop *a, struct ingest_op *op, const struct schema_table *t,
+                       uint64_t shift) WH_MUST_CHECK;
 
 /* ingest_record.c. Check doc and add it to the open part. 0: op->result says whether it was taken;
  * -ENOMEM. */
@@ -258,6 +298,13 @@ enum ingest_wait {
 enum ingest_wait ingest_dedupe_wait(struct api_loop *a, struct ingest_op *op);
 /* ingest.c: collect the request anew. */
 void ingest_again(struct api_loop *a, struct ingest_op *op);
+/* Ask the door once more. False: answered; *ask needs its ingest_access_fini either way. */
+bool ingest_ask_again(struct api_loop *a, struct ingest_op *op, struct ingest_ask *ask);
+/* Collected: to the log, as far as limits and ids allow. Anything but INGEST_MORE. */
+enum ingest_collected ingest_submit(struct api_loop *a, struct ingest_op *op,
+                                    const struct ingest_ask *ask, enum ingest_collected how);
+/* INGEST_COLLECTED or INGEST_ANSWERED after that: the body is done with. */
+void ingest_read(struct api_loop *a, struct ingest_op *op, enum ingest_collected how);
 
 /* Refuse through the door, and count. */
 void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
@@ -265,6 +312,7 @@ void ingest_refuse(struct api_loop *a, const struct ingest_door *door, struct ht
 
 void ingest_refuse_why(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
                        const struct ingest_refusal *why);
+void ingest_refuse_busy(struct api_loop *a, const struct ingest_door *door, struct http_request *r);
 
 /* ingest_access.c. May the caller insert into the table (http-api §7.2, 4)? False: answered. door's
  * credentials: NULL for none of its own. What is in *out lasts until ingest_access_fini, or the
@@ -290,6 +338,8 @@ int ingest_access_record(struct ingest_op *op, const struct json_doc *doc, struc
 bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r,
                        struct slice table, struct slice role);
 bool ingest_limit(struct api_loop *a, struct ingest_op *op, struct slice table);
+/* The same before the body is read: is something owed already? */
+bool ingest_limit_owed(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask);
 /* RateLimit-… lines for a refusal as INGEST_LIMITED, each ended by CRLF; their length. 128 bytes
  * are enough. */
 size_t ingest_limit_fields(const struct ingest_refusal *why, char *out, size_t cap);

@@ -47,32 +47,30 @@ static uint64_t timeout_ms(struct slice text)
     return v <= ACK_TIMEOUT_MS_MAX ? v : 0;
 }
 
-/* 0, or the complaint. */
-static const char *parse(const struct http_request *r, bool *clickhouse, uint64_t *wait_ms)
+/* What the head says, kept with the request in r->mark: 0 committed is enough; MARK_DEFAULT, or the
+ * time of X-Ack-Timeout in ms. NULL, or the complaint. */
+#define MARK_DEFAULT UINT32_MAX
+static const char *parse(struct http_request *r)
 {
     struct slice level = http_field_get(r, "x-ack");
-    *clickhouse = false;
+    r->mark = 0;
     if (level.ptr == NULL || (level.len == 9 && strncasecmp(level.ptr, "committed", 9) == 0))
         return NULL;
     if (level.len != 10 || strncasecmp(level.ptr, "clickhouse", 10) != 0)
         return "X-Ack must be committed or clickhouse";
-    *clickhouse = true;
     struct slice wait = http_field_get(r, "x-ack-timeout");
-    if (wait.ptr != NULL && (*wait_ms = timeout_ms(wait)) == 0)
-        return "X-Ack-Timeout must be a time such as 5s or 500ms, up to 600s";
-    return NULL;
+    r->mark = wait.ptr != NULL ? (uint32_t)timeout_ms(wait) : MARK_DEFAULT;
+    return r->mark != 0 ? NULL : "X-Ack-Timeout must be a time such as 5s or 500ms, up to 600s";
 }
 
 bool ingest_ack_head(struct api_loop *a, const struct ingest_door *door, struct http_request *r)
 {
-    bool clickhouse;
-    uint64_t wait_ms = 0;
-    const char *complaint = parse(r, &clickhouse, &wait_ms);
+    const char *complaint = parse(r);
     if (complaint != NULL) {
         ingest_refuse(a, door, r, INGEST_REQUEST, 400, slice_str(complaint), 0);
         return false;
     }
-    if (clickhouse && a->ack_bytes > ACK_BYTES_MAX) {
+    if (r->mark != 0 && a->ack_bytes > ACK_BYTES_MAX) {
         metric_add(a->metrics.ack_refused, 1);
         ingest_refuse(a, door, r, INGEST_BUSY, 503,
                       SLICE_LIT("too many requests wait for ClickHouse"), 5);
@@ -83,12 +81,12 @@ bool ingest_ack_head(struct api_loop *a, const struct ingest_door *door, struct 
 
 void ingest_ack_begin(struct api_loop *a, struct ingest_op *op)
 {
-    uint64_t wait_ms = a->config->ingest.ack_timeout_ms;
+    uint32_t mark = op->request->mark;
     op->ack = INGEST_ACK_NONE;
     op->watching = 0;
-    bool clickhouse;
-    if (parse(op->request, &clickhouse, &wait_ms) != NULL || !clickhouse)
-        return; /* the head was checked */
+    if (mark == 0)
+        return;
+    uint64_t wait_ms = mark != MARK_DEFAULT ? mark : a->config->ingest.ack_timeout_ms;
     op->ack = INGEST_ACK_CLICKHOUSE;
     op->ack_until_ns = io_monotonic_ns() + wait_ms * NS_PER_MS;
 }

@@ -39,7 +39,7 @@ struct dedupe_counters {
 struct ingest_dedupe_loop {
     struct queue fates;        /* dedupe_waits whose ids were settled */
     struct ingest_op *waiting; /* all that wait */
-    struct dedupe_set own;     /* ids of the request at hand, once it is needed */
+    struct dedupe_set own;     /* ids of the short request at hand, once it is needed */
     struct buf text;           /* an id without its escapes */
     struct metric *waits;
     struct dedupe_counters *counters[TABLES]; /* by checksum of the name */
@@ -200,10 +200,16 @@ void ingest_dedupe_missing(struct ingest_op *op)
                    "missing dedupe id field \"%.*s\"", SLICE_ARG(op->dedupe.field));
 }
 
+/* The ids that this request has reserved, once they are needed. */
+static struct dedupe_set *own_ids(struct api_loop *a, struct ingest_op *op)
+{
+    return op->desk != NULL ? ingest_desk_ids(op->desk) : &a->dedupe->own;
+}
+
 /* Whether the id at hand is one that this request has reserved itself. */
 static int is_own(struct api_loop *a, struct ingest_op *op)
 {
-    struct dedupe_set *own = &a->dedupe->own;
+    struct dedupe_set *own = own_ids(a, op);
     if (!op->dedupe.own_known) {
         dedupe_set_reset(own, SET_KEEP_BYTES);
         for (struct ingest_part *part = op->parts; part != NULL; part = part->next) {
@@ -223,7 +229,7 @@ int ingest_dedupe_reserve(struct api_loop *a, struct ingest_op *op)
     int rc;
     switch (dedupe_reserve(d->dedupe, &d->id)) {
     case DEDUPE_NEW:
-        if (!d->own_known || dedupe_set_add(&a->dedupe->own, d->id.bytes) == 0)
+        if (!d->own_known || dedupe_set_add(own_ids(a, op), d->id.bytes) == 0)
             return 0;
         dedupe_settle(d->dedupe, d->id.bytes, 1, false, 0);
         return -ENOMEM;
@@ -252,7 +258,7 @@ int ingest_dedupe_look_up(struct api_loop *a, struct ingest_op *op)
         return own;
     if (dedupe_ready(d->dedupe) && dedupe_known(d->dedupe, &d->id))
         return 1;
-    return dedupe_set_add(&a->dedupe->own, d->id.bytes);
+    return dedupe_set_add(own_ids(a, op), d->id.bytes);
 }
 
 int ingest_dedupe_keep(struct ingest_op *op, struct ingest_part *part, int rc)

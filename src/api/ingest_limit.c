@@ -54,6 +54,17 @@ bool ingest_limit_head(struct api_loop *a, const struct ingest_door *door, struc
     return take(a, door, r, &ask);
 }
 
+bool ingest_limit_owed(struct api_loop *a, struct ingest_op *op, const struct ingest_ask *ask)
+{
+    struct slice role = ask->access.decision.role;
+    struct limits_ask question = {.table = ask->table->name,
+                                  .role = role,
+                                  .table_rates = &op->settings->limits,
+                                  .role_rates = &config_role_find(a->config, role)->limits,
+                                  .now_ns = io_monotonic_ns()};
+    return take(a, op->door, op->request, &question);
+}
+
 bool ingest_limit(struct api_loop *a, struct ingest_op *op, struct slice table)
 {
     struct slice role = op->access->decision.role;

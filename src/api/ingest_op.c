@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/ingest.h"
 
+#include "base/magic.h"
 #include "io/clock.h"
 
 #include <stdlib.h>
@@ -30,6 +31,9 @@ struct ingest_op *ingest_op_take(struct api_loop *a, const struct ingest_door *d
     op->dedupe.until_ns = 0;
     op->offset = 0;
     op->charged = false;
+    op->desk = NULL;
+    op->turn_key = 0;
+    op->turns = NULL;
     op->ack = INGEST_ACK_NONE;
     op->body_bytes = r->body.len;
     a->in_flight_bytes += op->body_bytes;
@@ -53,6 +57,7 @@ void ingest_op_reset(struct ingest_op *op)
 
 void ingest_op_release(struct api_loop *a, struct ingest_op *op)
 {
+    must(op->desk == NULL && op->turns == NULL);
     ingest_op_reset(op);
     a->in_flight_bytes -= op->body_bytes;
     op->request = NULL;
@@ -72,6 +77,7 @@ static void ops_free(struct ingest_op *op)
             wal_batch_fini(&part->batch);
             buf_fini(&part->watch.dead);
             buf_fini(&part->ack_numbers);
+            buf_fini(&part->stamps);
             free(part);
         }
         buf_fini(&op->outcomes.entries);
@@ -92,6 +98,7 @@ void ingest_shrink(struct api_loop *a)
     struct ingest_op *old = *at;
     *at = NULL;
     ops_free(old);
+    ingest_turns_shrink(a);
 }
 
 void ingest_free_all(struct api_loop *a)
@@ -107,6 +114,7 @@ struct ingest_part *ingest_part_open(struct ingest_op *op, bool held)
         op->spare_parts = part->next;
         wal_batch_reset(&part->batch);
         buf_reset(&part->ack_numbers);
+        buf_reset(&part->stamps);
         buf_reset(&part->watch.dead);
         part->watch.dead_count = 0;
         part->watched = false;
@@ -117,6 +125,7 @@ struct ingest_part *ingest_part_open(struct ingest_op *op, bool held)
         wal_batch_init(&part->batch);
         buf_init(&part->watch.dead, SIZE_MAX);
         buf_init(&part->ack_numbers, SIZE_MAX);
+        buf_init(&part->stamps, SIZE_MAX);
     }
     part->op = op;
     part->reserved = false;

@@ -192,6 +192,10 @@ int ingest_record_add(struct api_loop *a, struct ingest_op *op, const struct sch
         metric_add(a->metrics.ingest_held, 1);
     op->records++;
     rc = op->ack != INGEST_ACK_NONE ? ingest_ack_record(op, part) : 0;
+    if (rc == 0 && op->desk != NULL && options.stamp_received && t->received_timestamp >= 0) {
+        buf_put_le32(&part->stamps, op->result.stamp_off);
+        rc = buf_ok(&part->stamps) ? 0 : -ENOMEM;
+    }
     if (rc == 0)
         rc = wal_batch_add(&part->batch, received_ns, text_off);
     return with_id ? ingest_dedupe_keep(op, part, rc) : rc;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The policy and the pipes by HTTP (http-api §14). Reading is answered from the loop's snapshot; a
  * change is a control_task, whose answer comes back through the loop's queue. */
-#include "api/api_priv.h"
+#include "api/auth.h"
 
 #include "base/limits.h"
-#include "control/definition.h"
 #include "query/pipe.h"
 
 #include <errno.h>
@@ -30,6 +29,25 @@ static void change_free(struct ops_change *c)
     free(c);
 }
 
+/* By which right: the operator key or the control socket, or a role. */
+static void put_caller(struct api_loop *a, struct http_request *r, struct buf *who)
+{
+    struct api_identity id;
+    if (r->is_control) {
+        buf_put_str(who, " control socket");
+        return;
+    }
+    if (!api_identify(a, r, &id))
+        return; /* it cannot be: the gate has let the request pass */
+    if (id.caller.is_operator) {
+        buf_put_str(who, " operator");
+    } else if (id.caller.role.len > 0) {
+        buf_put_str(who, " role=");
+        buf_put_slice(who, id.caller.role);
+    }
+    api_identity_fini(&id);
+}
+
 /* NULL: answered. */
 static struct ops_change *change_new(struct api_loop *a, struct http_request *r,
                                      enum control_kind kind)
@@ -49,6 +67,7 @@ static struct ops_change *change_new(struct api_loop *a, struct http_request *r,
     buf_put_slice(&c->who, r->peer);
     buf_put_u8(&c->who, ' ');
     buf_put_slice(&c->who, r->request_id);
+    put_caller(a, r, &c->who);
     return c;
 }
 
@@ -248,42 +267,31 @@ void ops_pipe_get(struct api_loop *a, struct http_request *r)
     api_reply_text(a, r, 200);
 }
 
-/* Is the definition in c->text one whose SQL can be run? */
-static int template_check(struct api_loop *a, struct json_reader *reader, struct ops_change *c,
-                          struct err *e)
-{
-    struct query_pipe *p;
-    struct warnings w = {.out = &c->warnings};
-    if (buf_reserve(&c->text, LIMIT_JSON_PADDING) != 0)
-        return -ENOMEM;
-    int rc = query_pipe_parse(reader, buf_slice(&c->name), buf_slice(&c->text),
-                              a->config->pipes.strict ? QUERY_PIPE_STRICT_QUOTES : 0, &p, e);
-    if (rc != 0)
-        return rc;
-    (void)query_pipe_warn(p, add_warning, &w);
-    query_pipe_unref(p);
-    if (!buf_ok(&c->warnings)) /* they are not needed to store it */
-        buf_reset(&c->warnings);
-    return 0;
-}
-
 /* The definition in the body, as it is to be stored, in c->text. False: answered. */
 static bool pipe_check(struct api_loop *a, struct http_request *r, struct ops_change *c)
 {
+    struct query_pipe *p = NULL;
+    struct warnings w = {.out = &c->warnings};
     struct err e = {0};
-    struct buf sql;
+    unsigned flags = a->config->pipes.strict ? QUERY_PIPE_STRICT_MEMBERS | QUERY_PIPE_STRICT_QUOTES
+                     : a->config->policy.strict ? QUERY_PIPE_STRICT_MEMBERS
+                                                : 0;
     struct json_reader *reader = reader_of(a, r);
     if (reader == NULL)
         return false;
-    buf_init(&sql, SIZE_MAX);
-    int rc = control_pipe_define(reader, buf_slice(&c->name), r->body, a->config->pipes.strict,
-                                 &c->text, &sql, &e);
-    buf_fini(&sql);
+    int rc = control_pipe_name(buf_slice(&c->name), &e);
     if (rc == 0)
-        rc = template_check(a, reader, c, &e);
-    if (rc != 0)
+        rc = query_pipe_parse(reader, buf_slice(&c->name), r->body, flags, &p, &e);
+    if (rc != 0) {
         reply_finding(r, rc, &e);
-    return rc == 0;
+        return false;
+    }
+    query_pipe_put_json(p, &c->text);
+    (void)query_pipe_warn(p, add_warning, &w);
+    query_pipe_unref(p);
+    if (!buf_ok(&c->warnings))
+        buf_reset(&c->warnings);
+    return true;
 }
 
 void ops_pipe_put(struct api_loop *a, struct http_request *r)

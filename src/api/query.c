@@ -186,7 +186,7 @@ static int raw_status(const struct query_answer *answer)
 }
 
 void api_query_refuse(struct api_loop *a, struct http_request *r, const struct query_answer *answer,
-                  bool raw, bool writes)
+                      bool raw, bool writes)
 {
     bool busy = answer->class == QUERY_BUSY || answer->class == QUERY_STOPPED;
     bool legacy = a->config->errors.clickhouse_legacy && !busy;

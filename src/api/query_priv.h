@@ -51,7 +51,7 @@ void query_wait(struct api_loop *a, struct http_request *r, const struct query_s
 void query_terms_make(const struct api_loop *a, struct query_terms *out);
 /* Any answer but QUERY_FINE; raw: in the words and with the statuses of http-api §9. */
 void api_query_refuse(struct api_loop *a, struct http_request *r, const struct query_answer *answer,
-                  bool raw, bool writes);
+                      bool raw, bool writes);
 
 /* query_offset.c: ask again for those who wait; answer them all. */
 void query_offset_timer(struct api_loop *a);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/sql_shape.h"
 
+#include "query/pipe.h"
+#include "query/sql_lex.h"
+
 #include <ctype.h>
 #include <strings.h>
 
@@ -8,7 +11,13 @@ enum token {
     TOKEN_END,
     TOKEN_WORD,  /* a bare name or keyword */
     TOKEN_OTHER, /* a quoted name, a text, a number, a sign */
-    TOKEN_SEMICOLON
+};
+
+struct walk {
+    struct slice rest;
+    struct sql_lex at;
+    struct slice word; /* of the last token; len 0: it was quoted */
+    int depth;         /* of brackets */
 };
 
 static bool is_word(struct slice s, const char *word)
@@ -16,105 +25,68 @@ static bool is_word(struct slice s, const char *word)
     return s.len == strlen(word) && strncasecmp(s.ptr, word, s.len) == 0;
 }
 
-static const char *skip_blank(const char *p, const char *end)
+static void go_on(struct walk *w)
 {
-    while (p < end) {
-        if (isspace((unsigned char)*p)) {
-            p++;
-        } else if (end - p >= 2 && ((p[0] == '-' && p[1] == '-') || (p[0] == '#' && p[1] == '!'))) {
-            const char *lf = memchr(p, '\n', (size_t)(end - p));
-            p = lf != NULL ? lf + 1 : end;
-        } else if (end - p >= 2 && p[0] == '/' && p[1] == '*') {
-            const char *close = memmem(p + 2, (size_t)(end - p) - 2, "*/", 2);
-            p = close != NULL ? close + 2 : end;
-        } else {
-            break;
+    size_t n = sql_lex_step(&w->at, w->rest);
+    w->rest = (struct slice){w->rest.ptr + n, w->rest.len - n};
+}
+
+static bool is_part_of_word(const struct walk *w)
+{
+    unsigned char c = w->rest.len > 0 ? (unsigned char)*w->rest.ptr : ' ';
+    return isalnum(c) || c == '_';
+}
+
+static bool in_comment(const struct walk *w)
+{
+    return w->at.place == SQL_LINE || w->at.place == SQL_BLOCK;
+}
+
+static enum token next(struct walk *w)
+{
+    while (w->rest.len > 0) {
+        const char *begin = w->rest.ptr;
+        bool word = is_part_of_word(w), inside = in_comment(w);
+        go_on(w);
+        if (inside || in_comment(w) || isspace((unsigned char)*begin))
+            continue;
+        w->word = (struct slice){begin, 0};
+        if (w->at.place != SQL_CODE) {
+            while (w->rest.len > 0 && w->at.place != SQL_CODE)
+                go_on(w);
+            return TOKEN_OTHER;
         }
+        while (word && is_part_of_word(w))
+            go_on(w);
+        w->word.len = (size_t)(w->rest.ptr - begin);
+        w->depth += *begin == '(' || *begin == '[' || *begin == '{';
+        w->depth -= *begin == ')' || *begin == ']' || *begin == '}';
+        return word && !isdigit((unsigned char)*begin) ? TOKEN_WORD : TOKEN_OTHER;
     }
-    return p;
-}
-
-static const char *skip_quoted(const char *p, const char *end)
-{
-    char quote = *p;
-    for (p++; p < end; p++) {
-        if (*p == '\\') {
-            p++;
-        } else if (*p == quote) {
-            if (p + 1 < end && p[1] == quote)
-                p++;
-            else
-                return p + 1;
-        }
-    }
-    return end;
-}
-
-static enum token next(struct slice *rest, struct slice *word, int *depth)
-{
-    const char *end = rest->ptr + rest->len, *p = skip_blank(rest->ptr, end), *begin = p;
-    enum token t = TOKEN_OTHER;
-    if (rest->len == 0 || p == end) {
-        *rest = (struct slice){end, 0};
-        return TOKEN_END;
-    }
-    unsigned char c = (unsigned char)*p;
-    if (isalpha(c) || c == '_' || c >= 0x80) {
-        while (p < end && (isalnum((unsigned char)*p) || *p == '_' || (unsigned char)*p >= 0x80))
-            p++;
-        t = TOKEN_WORD;
-    } else if (c == '\'' || c == '"' || c == '`') {
-        p = skip_quoted(p, end);
-    } else if (isdigit(c)) {
-        while (p < end && (isalnum((unsigned char)*p) || *p == '_' || *p == '.'))
-            p++;
-    } else {
-        *depth += c == '(' || c == '[' || c == '{';
-        *depth -= c == ')' || c == ']' || c == '}';
-        t = c == ';' ? TOKEN_SEMICOLON : TOKEN_OTHER;
-        p++;
-    }
-    *word = (struct slice){begin, (size_t)(p - begin)};
-    *rest = (struct slice){p, (size_t)(end - p)};
-    return t;
-}
-
-static bool is_reading(struct slice verb)
-{
-    static const char *const verbs[] = {"SELECT", "WITH",    "SHOW",  "DESCRIBE", "DESC",
-                                        "EXISTS", "EXPLAIN", "CHECK", "VALUES",   "FROM"};
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-        if (is_word(verb, verbs[i]))
-            return true;
-    return false;
+    w->word.len = 0;
+    return TOKEN_END;
 }
 
 /* Does nothing but SETTINGS or the end come here? A column or an alias may be called format. */
-static bool ends_here(struct slice rest)
+static bool ends_here(struct walk w)
 {
-    struct slice word;
-    int depth = 0;
-    enum token t = next(&rest, &word, &depth);
-    return t == TOKEN_END || t == TOKEN_SEMICOLON || (t == TOKEN_WORD && is_word(word, "SETTINGS"));
+    enum token t = next(&w);
+    return t == TOKEN_END || is_word(w.word, ";") ||
+           (t == TOKEN_WORD && is_word(w.word, "SETTINGS"));
 }
 
 struct sql_shape sql_shape_of(struct slice sql)
 {
-    struct sql_shape shape = {0};
-    struct slice rest = sql, word = {NULL, 0};
-    int depth = 0;
-    enum token t = next(&rest, &word, &depth);
-    while (t == TOKEN_OTHER && (*word.ptr == '(')) /* (SELECT …) */
-        t = next(&rest, &word, &depth);
-    shape.reads = t == TOKEN_WORD && is_reading(word);
-    if (t == TOKEN_WORD && is_word(word, "INSERT"))
+    struct sql_shape shape = {.reads = !query_sql_writes(sql)};
+    struct walk w = {.rest = sql};
+    enum token t = next(&w);
+    if (t == TOKEN_WORD && is_word(w.word, "INSERT"))
         return shape;
-    bool after_format = false;
-    while (t != TOKEN_END) {
-        if (after_format && t == TOKEN_WORD && depth == 0 && ends_here(rest))
-            shape.format = word;
-        after_format = t == TOKEN_WORD && depth == 0 && is_word(word, "FORMAT");
-        t = next(&rest, &word, &depth);
+    for (bool after_format = false; t != TOKEN_END; t = next(&w)) {
+        bool top = t == TOKEN_WORD && w.depth == 0;
+        if (after_format && top && ends_here(w))
+            shape.format = w.word;
+        after_format = top && is_word(w.word, "FORMAT");
     }
     return shape;
 }

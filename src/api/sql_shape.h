@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 struct sql_shape {
-    bool reads;          /* it begins with SELECT, WITH, SHOW and the like */
+    bool reads;          /* its verb is none that writes (pipes.md §6) */
     struct slice format; /* of its own FORMAT clause; len 0: it has none. An INSERT's, which tells
                             how its data reads, does not count */
 };

@@ -22,8 +22,9 @@
 /* One row of CSV, TSV, Values or JSONEachRow: as long as a line of NDJSON. */
 #define LIMIT_TEXT_ROW_BYTES (10 * MIB)
 #define LIMIT_BATCH_RESULTS  10000 /* entries in `results`, http-api §7.7 */
-/* A socket loop reads a body in one go: so many records of a few bytes keep it for about half a
- * second. Ordinary records reach server.max_body first. */
+/* A request's outcome is one answer, its records one run of instants under the lock of the log's
+ * order (16 bytes and a few ns each): so many keep that lock for some milliseconds. Ordinary
+ * records reach server.max_body first. */
 #define LIMIT_REQUEST_RECORDS 1000000
 
 /* JSON (http-api §1). */
@@ -79,6 +80,9 @@
  */
 #define LIMIT_TLS_FILE_BYTES (1 * MIB)
 
+/* Tables in an /openapi.json: a schema each, a few KiB; nobody generates a client from more. */
+#define LIMIT_OPENAPI_TABLES 500
+
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */
@@ -104,8 +108,10 @@
 #define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
 #define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
 #define LIMIT_PIPES             1000
-#define LIMIT_PIPE_NAME_BYTES   256
-#define LIMIT_PIPE_PARAMETERS   256 /* far more than any statement is called with */
+/* Changes that wait for the planner, their documents: while it cannot go on, requests pile up. */
+#define LIMIT_CONTROL_WAITING (32 * MIB)
+#define LIMIT_PIPE_NAME_BYTES 256
+#define LIMIT_PIPE_PARAMETERS 256 /* far more than any statement is called with */
 
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are

@@ -384,7 +384,7 @@ const struct config_key config_key_table[] = {
          "Each file *.sql in this folder becomes a pipe of its name, unless there is one."),
      .check = check_path_or_none},
     {KEY("pipes.strict", pipes.strict, CONFIG_FLAG, "false", "reload",
-         "Refuse a pipe with members that mean nothing.")},
+         "Refuse a pipe with members that mean nothing, or with placeholders in quotes.")},
 
     {KEY("query.default_max_rows", query.default_max_rows, CONFIG_NUMBER, "10000", "reload",
          "Most rows of a structured query, and its LIMIT when it names none."),
@@ -430,7 +430,10 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "clickhouse.tls", "dlq.tables", "stream", "cluster",
+    "clickhouse.tls",
+    "dlq.tables",
+    "stream",
+    "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))
 

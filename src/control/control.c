@@ -55,10 +55,11 @@ struct control {
     uint64_t stored_index;   /* entries up to here are in the store and in force */
     struct pending *waiting; /* committed above stored_index */
     uint32_t in_flight;      /* proposed, the log thread has not answered */
+    uint64_t waiting_bytes;  /* of all tasks that are not back, about */
     /* Log indexes of entries that a limit made void, for askers that learn their index late;
      * emptied when none can come. */
     struct buf void_indexes;
-    struct metric *changes[2], *documents, *bytes;
+    struct metric *changes[2], *refused, *documents, *bytes;
 };
 
 /* ---- readers ---- */
@@ -86,12 +87,37 @@ static void answer(struct control_task *task, int result)
     queue_push(task->done, &task->link);
 }
 
+/* What a task counts against LIMIT_CONTROL_WAITING. */
+static uint64_t weight(const struct control_task *task)
+{
+    return sizeof(struct pending) + KIB + task->name.len + task->who.len + task->text.len;
+}
+
 static void pending_answer(struct pending *p, int result)
 {
     struct control_task *task = p->task;
+    struct control *c = p->c;
     task->index = result == 0 ? p->proposal.index : 0;
     free(p);
+    (void)pthread_mutex_lock(&c->lock);
+    c->waiting_bytes -= weight(task);
+    (void)pthread_mutex_unlock(&c->lock);
     answer(task, result);
+}
+
+/* One more on its way; false: there are too many. */
+static bool admit(struct control *c, const struct control_task *task)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    bool fits = c->waiting_bytes + weight(task) <= LIMIT_CONTROL_WAITING;
+    if (fits) {
+        c->waiting_bytes += weight(task);
+        c->in_flight++;
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    if (!fits)
+        metric_add(c->refused, 1);
+    return fits;
 }
 
 /* Under the lock: what became of a committed entry that the store has. */
@@ -153,13 +179,15 @@ int control_ask(struct control *c, struct control_task *task)
         if (parts[i].len > 0)
             p->proposal.parts[p->proposal.part_count++] =
                 (struct iovec){(void *)(uintptr_t)parts[i].ptr, parts[i].len};
-    (void)pthread_mutex_lock(&c->lock);
-    c->in_flight++;
-    (void)pthread_mutex_unlock(&c->lock);
+    if (!admit(c, task)) {
+        free(p);
+        return WH_EFULL;
+    }
     int rc = commit_propose(c->log, &p->proposal);
     if (rc != 0) {
         (void)pthread_mutex_lock(&c->lock);
         c->in_flight--;
+        c->waiting_bytes -= weight(task);
         (void)pthread_mutex_unlock(&c->lock);
         free(p);
     }
@@ -417,6 +445,8 @@ static void metrics_make(struct control *c)
     static const char help[] = "Changes of the policy and of pipes that took effect.";
     c->changes[0] = metric_new(METRIC_COUNTER, changes, help, "kind=\"policy\"");
     c->changes[1] = metric_new(METRIC_COUNTER, changes, help, "kind=\"pipe\"");
+    c->refused = metric_new(METRIC_COUNTER, "wavehouse_control_refused_total",
+                            "Changes refused because too much waited to be applied.", NULL);
     c->documents = metric_new(METRIC_GAUGE, "wavehouse_control_pipes", "Pipes stored.", NULL);
     c->bytes = metric_new(METRIC_GAUGE, "wavehouse_control_bytes",
                           "Bytes of the policy and all pipes.", NULL);

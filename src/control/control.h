@@ -95,7 +95,11 @@ struct control_task {
                        WH_EAGAIN no room in the log; WH_EPOISON; WH_ESTOPPED */
     uint64_t index; /* of its entry, when 0 */
 };
-/* 0, or the task is still the caller's: WH_EFULL (the log's queue), -ENOMEM, WH_ELIMIT. Any thread,
+/* May a pipe have this name? 0, or WH_EUNSUPPORTED, WH_ELIMIT with a text for the client. */
+int control_pipe_name(struct slice name, struct err *e) WH_MUST_CHECK;
+
+/* 0, or the task is still the caller's: WH_EFULL (the log's queue, or too
+ * much waits: LIMIT_CONTROL_WAITING), -ENOMEM, WH_ELIMIT. Any thread,
  * never blocks. It comes back when the planner has stored it: some milliseconds; when the planner
  * still reads a long log after a start, or the disk is full, so much later. */
 int control_ask(struct control *c, struct control_task *task) WH_MUST_CHECK;

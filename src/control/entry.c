@@ -3,6 +3,7 @@
 
 #include "base/le.h"
 #include "base/limits.h"
+#include "json/json.h"
 
 #define ENTRY_VERSION 1
 #define VALUE_VERSION 1
@@ -74,6 +75,28 @@ int control_change_get(struct slice payload, struct control_change *c, struct er
                  (c->kind == CONTROL_PIPE) == (c->name.len > 0) && c->who.len <= CONTROL_WHO_MAX &&
                  c->text.len <= LIMIT_CONTROL_BYTES && (!c->remove || c->text.len == 0);
     return fits && sound ? 0 : err_set(e, WH_ECORRUPT, "control entry with impossible fields");
+}
+
+/* It is shown in JSON, where it must come back as it is. */
+static bool is_utf8(struct slice s)
+{
+    struct buf json;
+    char back[6 * LIMIT_PIPE_NAME_BYTES + 1];
+    buf_init(&json, sizeof(back) + 1);
+    buf_put_json_string(&json, s);
+    size_t n =
+        buf_ok(&json) ? json_unescape((struct slice){json.ptr + 1, json.len - 2}, back) : SIZE_MAX;
+    buf_fini(&json);
+    return slice_eq(s, (struct slice){back, n});
+}
+
+int control_pipe_name(struct slice name, struct err *e)
+{
+    if (name.len == 0)
+        return err_set(e, WH_EUNSUPPORTED, "pipe name is required");
+    if (name.len > LIMIT_PIPE_NAME_BYTES)
+        return err_set(e, WH_ELIMIT, "pipe name is over %d bytes", LIMIT_PIPE_NAME_BYTES);
+    return is_utf8(name) ? 0 : err_set(e, WH_EUNSUPPORTED, "pipe name is not UTF-8");
 }
 
 void control_value_put(struct buf *out, const struct control_document *d)

@@ -208,6 +208,20 @@ static int receive(int fd, struct client *c, struct ctl_answer *a, struct err *e
     return rc;
 }
 
+/* $WAVEHOUSE_OPERATOR_KEY, for where the control socket is not: from the environment, since
+ * arguments are shown to every user of the machine. */
+static int put_key(const struct client *c, struct buf *head, struct err *e)
+{
+    const char *key = getenv("WAVEHOUSE_OPERATOR_KEY");
+    if (key == NULL || key[0] == '\0' || c->socket[0] != '\0')
+        return 0;
+    for (const char *p = key; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return err_set(e, WH_ESYNTAX, "WAVEHOUSE_OPERATOR_KEY holds a control character");
+    buf_printf(head, "X-Operator-Key: %s\r\n", key);
+    return 0;
+}
+
 int client_call(struct client *c, const char *method, const char *target, struct slice body,
                 struct ctl_answer *a, struct err *e)
 {
@@ -219,8 +233,10 @@ int client_call(struct client *c, const char *method, const char *target, struct
     buf_printf(&head, "User-Agent: wavehousectl\r\n%s", c->credential);
     if (body.ptr != NULL)
         buf_printf(&head, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body.len);
+    int rc = put_key(c, &head, e), fd = -1;
     buf_put_str(&head, "\r\n");
-    int fd = dial(c, e), rc = fd < 0 ? fd : 0;
+    if (rc == 0 && (fd = dial(c, e)) < 0)
+        rc = fd;
     if (rc == 0 && !buf_ok(&head))
         rc = err_set(e, -ENOMEM, "out of memory");
     if (rc == 0)

@@ -23,8 +23,10 @@ int ctl_drift(int argc, char **argv);
 int ctl_replay(int argc, char **argv);
 /* token new|show …: needs no daemon */
 int ctl_token(int argc, char **argv);
-/* policy check|explain …: needs no daemon */
+/* policy check|explain …: needs no daemon; get|set|validate …: ask one */
 int ctl_policy(int argc, char **argv);
+/* pipe list|show|set|rm …: ask a running daemon */
+int ctl_pipe(int argc, char **argv);
 /* Text that is JSON, or holds some, to standard output as it is, but for what a terminal would obey
  * and JSON lets stand in a string: U+007F to U+009F become \u009b and the like, which say the same.
  */
@@ -34,5 +36,6 @@ void ctl_dlq_usage(FILE *to);
 void ctl_replay_usage(FILE *to);
 void ctl_token_usage(FILE *to);
 void ctl_policy_usage(FILE *to);
+void ctl_pipe_usage(FILE *to);
 
 #endif

@@ -15,19 +15,21 @@ static void usage(FILE *to)
     ctl_dlq_usage(to);
     ctl_replay_usage(to);
     ctl_policy_usage(to);
+    ctl_pipe_usage(to);
     ctl_token_usage(to);
-    (void)
-        fputs("       wavehousectl --help | --version\n"
-              "\n"
-              "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
-              "policy and token need nothing but their files; the others ask a running daemon: "
-              "--server URL, "
-              "$WAVEHOUSE_URL,\n"
-              "the control socket, or http://127.0.0.1:8080. Each explains itself with --help.\n"
-              "Exit status: 0 fine, 1 damage found, not valid, or the daemon refuses (all or part "
-              "of it),\n"
-              "2 wrong usage, 3 could not look or ask.\n",
-              to);
+    (void)fputs(
+        "       wavehousectl --help | --version\n"
+        "\n"
+        "wal looks at the log's folder DIR. Nothing is changed; the daemon may be running.\n"
+        "policy check, policy explain and token need nothing but their files; the others ask a "
+        "running daemon: "
+        "--server URL, "
+        "$WAVEHOUSE_URL,\n"
+        "the control socket, or http://127.0.0.1:8080. Each explains itself with --help.\n"
+        "Exit status: 0 fine, 1 damage found, not valid, or the daemon refuses (all or part "
+        "of it),\n"
+        "2 wrong usage, 3 could not look or ask.\n",
+        to);
 }
 
 /* A full disk behind standard output is an error too. */
@@ -72,6 +74,8 @@ int main(int argc, char **argv)
         return finish(ctl_replay(argc - 1, argv + 1));
     if (strcmp(argv[1], "policy") == 0)
         return finish(ctl_policy(argc - 1, argv + 1));
+    if (strcmp(argv[1], "pipe") == 0)
+        return finish(ctl_pipe(argc - 1, argv + 1));
     if (strcmp(argv[1], "token") == 0)
         return finish(ctl_token(argc - 1, argv + 1));
     (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);

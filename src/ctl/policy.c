@@ -3,6 +3,7 @@
 #include "ctl/policy.h"
 
 #include "base/limits.h"
+#include "config/yaml_json.h"
 #include "ctl/offline.h"
 
 #include <getopt.h>
@@ -28,6 +29,24 @@ static void print_warning(void *file, const char *text)
     print_finding(file, "warning: ", text);
 }
 
+int ctl_policy_read(const char *file, struct buf *out)
+{
+    struct buf raw;
+    struct err e;
+    int status = CTL_OK;
+    buf_init(&raw, SIZE_MAX);
+    if (ctl_read_file(file, LIMIT_POLICY_BYTES, &raw) != 0) {
+        status = CTL_SYSTEM;
+    } else if (!config_is_yaml(file, buf_slice(&raw))) {
+        buf_put_slice(out, buf_slice(&raw));
+    } else if (config_yaml_to_json(buf_slice(&raw), LIMIT_POLICY_BYTES, out, &e) != 0) {
+        print_finding(file, "error: ", e.text);
+        status = CTL_DAMAGE;
+    }
+    buf_fini(&raw);
+    return status;
+}
+
 struct access_policy *ctl_policy_load(const char *file, bool strict, int *status)
 {
     struct access_policy *p = NULL;
@@ -35,8 +54,10 @@ struct access_policy *ctl_policy_load(const char *file, bool strict, int *status
     struct buf text;
     struct err e;
     buf_init(&text, SIZE_MAX);
-    if (reader == NULL || ctl_read_file(file, LIMIT_POLICY_BYTES, &text) != 0) {
+    if (reader == NULL) {
         *status = CTL_SYSTEM;
+    } else if ((*status = ctl_policy_read(file, &text)) != CTL_OK) {
+        /* it is told */
     } else if (access_policy_parse(reader, buf_slice(&text), strict, 1, &p, &e) != 0) {
         print_finding(file, "error: ", e.text);
         *status = CTL_DAMAGE;
@@ -95,11 +116,14 @@ void ctl_policy_usage(FILE *to)
                 "JSON]\n"
                 "                    [--role-claim PATH] [--schema FILE [--record JSON]] TABLE\n",
                 to);
+    ctl_policy_remote_usage(to);
 }
 
 int ctl_policy(int argc, char **argv)
 {
     int status = CTL_USAGE;
+    if (argc >= 2 && ctl_policy_is_remote(argv[1]))
+        return ctl_policy_remote(argc, argv);
     bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
     if (argc >= 2 && strcmp(argv[1], "check") == 0)
         status = check(argc - 1, argv + 1);

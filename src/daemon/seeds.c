@@ -4,7 +4,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "config/yaml_json.h"
-#include "control/definition.h"
 #include "io/clock.h"
 #include "query/pipe.h"
 
@@ -125,24 +124,30 @@ static int read_policy(struct seeds *s, const struct config *c, struct json_read
     return rc == 0 ? 0 : finding(findings, "%s: %s (policy.file_path)", file, e.text);
 }
 
-/* As a PUT judges it (ops_control.c). */
-static int check_template(struct json_reader *reader, struct slice name, struct buf *definition,
-                          bool strict, struct err *e)
+/* The file's SQL as a definition in seed->text, if it is a good one. */
+static int define_pipe(struct seed *seed, struct slice sql, const struct config *c,
+                       struct json_reader *reader, struct err *e)
 {
-    struct query_pipe *p;
-    if (buf_reserve(definition, LIMIT_JSON_PADDING) != 0)
+    struct query_pipe *p = NULL;
+    unsigned flags = c->pipes.strict ? QUERY_PIPE_STRICT_QUOTES : 0;
+    int rc = control_pipe_name(buf_slice(&seed->name), e);
+    if (rc != 0)
+        return rc;
+    query_pipe_put_seed(&seed->text, buf_slice(&seed->name), sql);
+    size_t len = seed->text.len;
+    if (buf_extend(&seed->text, LIMIT_JSON_PADDING) == NULL)
         return err_set(e, -ENOMEM, "out of memory");
-    int rc = query_pipe_parse(reader, name, buf_slice(definition),
-                              strict ? QUERY_PIPE_STRICT_QUOTES : 0, &p, e);
-    if (rc == 0)
-        query_pipe_unref(p);
+    seed->text.len = len;
+    rc = query_pipe_parse(reader, buf_slice(&seed->name), buf_slice(&seed->text), flags, &p, e);
+    query_pipe_unref(p);
     return rc;
 }
 
-static int read_pipe(struct seeds *s, struct json_reader *reader, const char *dir, const char *file,
-                     bool strict, struct buf *findings)
+static int read_pipe(struct seeds *s, const struct config *c, struct json_reader *reader,
+                     const char *file, struct buf *findings)
 {
     char path[PATH_CAP];
+    const char *dir = c->pipes.dir;
     struct slice name = {file, strlen(file) - strlen(".sql")};
     struct buf sql;
     struct err e = {0};
@@ -159,9 +164,7 @@ static int read_pipe(struct seeds *s, struct json_reader *reader, const char *di
         struct slice text = buf_slice(&sql);
         while (text.len > 0 && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == '\r'))
             text.len--;
-        rc = control_pipe_from_sql(name, text, &seed->text, &e);
-        if (rc == 0)
-            rc = check_template(reader, name, &seed->text, strict, &e);
+        rc = define_pipe(seed, text, c, reader, &e);
         if (rc != 0)
             (void)finding(findings, "%s: %s (pipes.dir)", path, e.text);
     }
@@ -175,7 +178,7 @@ static int is_sql(const struct dirent *d)
     return n > 4 && d->d_name[0] != '.' && strcmp(d->d_name + n - 4, ".sql") == 0;
 }
 
-static int read_pipes(struct seeds *s, struct json_reader *reader, const struct config *c,
+static int read_pipes(struct seeds *s, const struct config *c, struct json_reader *reader,
                       struct buf *findings)
 {
     const char *dir = c->pipes.dir;
@@ -186,8 +189,7 @@ static int read_pipes(struct seeds *s, struct json_reader *reader, const struct 
     if (n > LIMIT_PIPES)
         rc = finding(findings, "%s: has more than %d files *.sql (pipes.dir)", dir, LIMIT_PIPES);
     for (int i = 0; i < n; i++) {
-        if (n <= LIMIT_PIPES &&
-            read_pipe(s, reader, dir, files[i]->d_name, c->pipes.strict, findings) != 0)
+        if (n <= LIMIT_PIPES && read_pipe(s, c, reader, files[i]->d_name, findings) != 0)
             rc = WH_ESYNTAX; /* and the others, so that all findings are told at once */
         free(files[i]);
     }
@@ -201,7 +203,7 @@ int seeds_read(struct seeds **out, const struct config *c, struct queue *done, s
     if (c->policy.file_path[0] == '\0' && c->pipes.dir[0] == '\0')
         return 0;
     struct seeds *s = calloc(1, sizeof(*s));
-    struct json_reader *reader = json_reader_new(2 * LIMIT_POLICY_BYTES);
+    struct json_reader *reader = json_reader_new(8 * LIMIT_POLICY_BYTES);
     if (s == NULL || reader == NULL) {
         free(s);
         json_reader_free(reader);
@@ -212,7 +214,7 @@ int seeds_read(struct seeds **out, const struct config *c, struct queue *done, s
     if (c->policy.file_path[0] != '\0')
         rc = read_policy(s, c, reader, findings);
     if (c->pipes.dir[0] != '\0')
-        pipes = read_pipes(s, reader, c, findings);
+        pipes = read_pipes(s, c, reader, findings);
     json_reader_free(reader);
     rc = rc != 0 ? rc : pipes;
     if (rc != 0) {

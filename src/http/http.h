@@ -53,6 +53,7 @@ struct http_request {
     uint64_t received_ns; /* monotonic, at the head's last byte */
     void *user;           /* the handler's; starts NULL */
     bool identified;      /* the handler's; starts false */
+    uint32_t mark;        /* the handler's; starts 0 */
 };
 
 /* What the handler decides once the head is known, before the body is read. */
@@ -189,6 +190,11 @@ void http_stream_end(struct http_stream *s, bool whole);
 /* The client has closed its connection, or at least its sending side, while the request waits for
  * its answer: work on it may be in vain. The reply is still owed. */
 bool http_client_gone(const struct http_request *r);
+/* Until http_request_release or the reply, no further request of r's connection is parsed, and
+ * nothing is read from it beyond what has been: for a request that takes effect some turns later,
+ * and must do so before those sent behind it. From within on_request, or later. */
+void http_request_hold(struct http_request *r);
+void http_request_release(struct http_request *r); /* one that is not held: nothing happens */
 
 bool http_field_is(const struct http_field *f, const char *lower_name);
 /* Look up a field by lower-case name; len 0 and ptr NULL when absent. */

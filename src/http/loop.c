@@ -32,7 +32,7 @@ struct loop {
     int stop_fd;
     struct watch watches[WATCHES_MAX], timers[WATCHES_MAX];
     uint32_t watch_count, timer_count;
-    struct watch idle;
+    struct watch idle, turn;
 };
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -79,6 +79,8 @@ void loop_free(struct loop *l)
         event_free(l->timers[i].ev);
     if (l->idle.ev != NULL)
         event_free(l->idle.ev);
+    if (l->turn.ev != NULL)
+        event_free(l->turn.ev);
     if (l->stop_event != NULL)
         event_free(l->stop_event);
     if (l->stop_fd >= 0)
@@ -163,6 +165,23 @@ int loop_on_idle(struct loop *l, void (*fn)(void *arg), void *arg)
 void loop_defer(struct loop *l)
 {
     event_active(l->idle.ev, EV_TIMEOUT, 1);
+}
+
+int loop_on_turn(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+    CHECK_MAGIC(l, LOOP_MAGIC);
+    must(l->turn.ev == NULL);
+    l->turn = (struct watch){.fn = fn, .arg = arg};
+    l->turn.ev = event_new(l->base, -1, 0, on_timer, &l->turn);
+    return l->turn.ev != NULL ? 0 : -ENOMEM;
+}
+
+/* A timer that is over at once: libevent looks at timers after it has polled, and has them run
+ * behind what was ready. An event activated by hand would run again and again before it polls. */
+void loop_next_turn(struct loop *l)
+{
+    struct timeval now = {0, 0};
+    (void)event_add(l->turn.ev, &now);
 }
 
 void loop_run(struct loop *l)

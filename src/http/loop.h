@@ -32,6 +32,11 @@ int loop_every(struct loop *l, uint64_t interval_ms, void (*fn)(void *arg),
 int loop_on_idle(struct loop *l, void (*fn)(void *arg), void *arg) WH_MUST_CHECK;
 void loop_defer(struct loop *l);
 
+/* Work in slices: fn runs once after loop_next_turn, when every descriptor that is ready by then
+ * had its turn; it may ask for the next. One per loop, set before loop_run. */
+int loop_on_turn(struct loop *l, void (*fn)(void *arg), void *arg) WH_MUST_CHECK;
+void loop_next_turn(struct loop *l);
+
 /* Run until loop_stop. */
 void loop_run(struct loop *l);
 /* Any thread. */

@@ -93,6 +93,7 @@ struct http_req {
     bool keep_alive; /* the client's wish */
     bool http10;
     bool skip_close; /* answered at its head, it costs the connection: the body is too long */
+    bool held;       /* http_request_hold */
     struct http_server *s;
     struct http_conn *c;
     struct http_req *next;      /* queue of the connection, or free list */
@@ -149,6 +150,7 @@ struct http_conn {
     bool shut;                        /* no further head is parsed */
     bool rewind;                      /* the clock of this wait starts again */
     bool control;                     /* came in by the control socket */
+    bool held;                        /* a request of it is */
     uint8_t peer_len;
     enum http_rx rx;
     enum http_wait wait;

@@ -12,10 +12,11 @@
 /* Below this a chunk is copied with its neighbours rather than read with a call of its own. */
 #define DIRECT_CHUNK_BYTES 4096
 
+/* No further head is parsed for now. */
 static bool queue_full(const struct http_conn *c)
 {
-    return c->queued >= HTTP_PIPELINE_MAX || c->queued_bytes > HTTP_PIPELINE_BYTES ||
-           c->streams > 0;
+    return c->held || c->streams > 0 || c->queued >= HTTP_PIPELINE_MAX ||
+           c->queued_bytes > HTTP_PIPELINE_BYTES;
 }
 
 bool http_recv_parses(const struct http_conn *c)

@@ -225,10 +225,30 @@ static bool closes(const struct http_req *r)
     return r->s->draining && r == c->last && (c->cur == NULL || c->cur == r);
 }
 
+void http_request_hold(struct http_request *request)
+{
+    struct http_req *r = (struct http_req *)request;
+    CHECK_MAGIC(r, HTTP_REQ_MAGIC);
+    must(r->dispatched && !r->c->held);
+    r->held = r->c->held = true;
+}
+
+void http_request_release(struct http_request *request)
+{
+    struct http_req *r = (struct http_req *)request;
+    CHECK_MAGIC(r, HTTP_REQ_MAGIC);
+    if (!r->held)
+        return;
+    r->held = r->c->held = false;
+    if (r->c->fd >= 0 && !r->c->running)
+        http_server_run_soon(r->s, r->c);
+}
+
 /* The answer's bytes are complete. */
 static void hand_over(struct http_req *r)
 {
     struct http_conn *c = r->c;
+    http_request_release(&r->pub);
     r->replied = true;
     if (r->close)
         c->shut = true;
@@ -250,6 +270,7 @@ static bool dropped(struct http_req *r)
     if (!c->done)
         return false;
     must(r->dispatched);
+    http_request_release(&r->pub);
     http_conn_unlink(c, r);
     http_req_free(r);
     if (c->fd < 0 && c->first == NULL) {

@@ -202,6 +202,7 @@ static struct query_entry *entry_new(const struct query_statement *s, const stru
     buf_put_slice(&e->statement.tables, buf_slice(&s->tables));
     e->statement.tables_unknown = s->tables_unknown;
     e->statement.writes = s->writes;
+    e->statement.reads_only = s->reads_only;
     e->statement.is_prefer_column = s->is_prefer_column;
     e->statement.limits = s->limits;
     e->terms = *t;

@@ -1,248 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "query/runner.h"
+#include "query/runner_priv.h"
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
-#include "base/metric.h"
-#include "clickhouse/http_pool.h"
 #include "io/clock.h"
-#include "query/cache.h"
-#include "query/depend.h"
-#include "query/render.h"
-#include "query/wire.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RUNNER_MAGIC 0x71526e72u
-#define TICK_MS      1000
-#define MS_NS        UINT64_C(1000000)
-#define SECOND_NS    UINT64_C(1000000000)
-#define TTL_MIN_NS   (10 * SECOND_NS)   /* http-api §8.7 */
-#define TTL_MAX_NS   (3600 * SECOND_NS) /* and with a table that we cannot watch: TTL_MIN_NS */
-#define TTL_FACTOR   1000
-/* ClickHouse's own words about a timeout are better than ours: it gets that much longer. */
-#define TIMEOUT_GRACE_MS  1000
+#define RUNNER_MAGIC      0x71526e72u
+#define TICK_MS           1000
+#define SECOND_NS         UINT64_C(1000000000)
+#define TTL_MIN_NS        (10 * SECOND_NS)   /* http-api §8.7 */
+#define TTL_MAX_NS        (3600 * SECOND_NS) /* and with a table that we cannot watch: TTL_MIN_NS */
+#define TTL_FACTOR        1000
 #define DEPEND_TIMEOUT_MS 30000
 #define URL_BYTES_MAX     (1 * MIB)
 
-struct query_stream {
-    struct query_job job; /* first */
-    struct query_statement statement;
-    struct query_terms terms;
-    char *server_zone;
-    enum query_form form;
-    struct queue *done;
-    void *user;
-    struct query_piece *last; /* made at the start: there is always room for the end */
-    _Atomic size_t window;    /* bytes on their way to the reader */
-    _Atomic bool paused, cancelled;
-    uint64_t queued_ns;
-};
-
-enum run_kind {
-    RUN_ENTRY,
-    RUN_STREAM,
-    RUN_DEPEND /* what system.tables says about views */
-};
-
-/* A statement on ClickHouse. */
-struct run {
-    struct run *next, *prev;
-    struct query_runner *runner;
-    enum run_kind kind;
-    struct query_entry *entry;
-    struct query_stream *stream;
-    struct ch_transfer *transfer;
-    struct query_render *render; /* NULL: the bytes go on as they are */
-    struct query_guard guard;
-    struct buf settings, sql, out;
-    struct buf question;
-    uint64_t started_ns, moved_ns, input_bytes;
-    bool head_sent, too_large, no_memory, bad;
-    char query_id[48];
-};
-
-struct query_runner {
-    uint32_t magic;
-    struct query_cache *cache;
-    struct queue jobs;
-    pthread_t thread;
-    bool thread_runs;
-    _Atomic bool stopping;
-    pthread_mutex_t lock; /* next, depend */
-    struct query_runner_options next;
-    _Atomic bool reloaded;
-    struct query_depend *depend;
-    struct query_runner_options options; /* the thread's */
-    struct ch_pool *pool;
-    struct run *runs;
-    uint32_t run_count;
-    bool depend_runs;
-    uint64_t refreshes; /* of the schema, when depend was made */
-    uint64_t depend_sum;
-    uint64_t next_tick_ns;
-    char id_prefix[24];
-    uint64_t id_next;
-    struct query_answer *busy, *stopped, *no_memory;
-    struct metric *query_seconds, *sql_seconds, *stream_seconds, *running, *waiting;
-    struct metric *errors[QUERY_STOPPED + 1];
-};
-
-/* --- answers ------------------------------------------------------------------------------- */
-
-static void count_error(struct query_runner *q, enum query_class class)
-{
-    if (q->errors[class] != NULL)
-        metric_add(q->errors[class], 1);
-}
-
-static struct query_answer *answer_text(enum query_class class, const char *text)
-{
-    struct buf b;
-    buf_init(&b, 4096);
-    buf_put_str(&b, text);
-    struct query_answer *a = query_answer_new(class, &b);
-    buf_fini(&b);
-    return a;
-}
-
-static const struct query_statement *statement_of(const struct run *r)
-{
-    return r->kind == RUN_ENTRY ? &r->entry->statement : &r->stream->statement;
-}
-
-static bool is_raw(const struct run *r)
-{
-    return r->kind == RUN_ENTRY ? r->entry->terms.rendering == QUERY_RAW_DATA
-                                : r->stream->form == QUERY_FORM_RAW;
-}
-
-/* What went wrong goes to the operator too, when it is the operator's: not what was asked. */
-static void log_failure(enum query_class class, struct slice text)
-{
-    static struct log_limit limit = LOG_LIMIT(10);
-    uint64_t dropped;
-    if ((class == QUERY_UNAVAILABLE || class == QUERY_MISCONFIGURED || class == QUERY_UNKNOWN) &&
-        log_limit_pass(&limit, &dropped))
-        log_warn("query.failed", "%s: %.*s repeated=%" PRIu64, query_class_name(class),
-                 (int)(text.len < 500 ? text.len : 500), text.len > 0 ? text.ptr : "", dropped);
-}
-
-/* ClickHouse has said no. */
-static struct query_answer *answer_exception(struct run *r, int32_t code, int status,
-                                             struct slice text)
-{
-    struct query_runner *q = r->runner;
-    struct buf words;
-    const struct query_statement *s = statement_of(r);
-    enum query_class class = query_classify(code, &s->limits, q->options.timeout_ms);
-    buf_init(&words, LIMIT_SQL_BODY_BYTES);
-    if (is_raw(r)) {
-        while (text.len > 0 && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == '\r'))
-            text.len--;
-        buf_put_slice(&words, text);
-    } else {
-        query_failure_text(&words, text, s);
-    }
-    if (!is_raw(r))
-        log_failure(class, buf_slice(&words));
-    if (query_code_is_schema(code) && q->options.request_refresh != NULL)
-        q->options.request_refresh(q->options.ctx);
-    struct query_answer *a = query_answer_new(class, &words);
-    buf_fini(&words);
-    if (a != NULL) {
-        a->exception_code = code;
-        a->http_status = status;
-    }
-    return a;
-}
-
-static struct query_answer *answer_too_large(struct run *r)
-{
-    char text[160];
-    (void)snprintf(text, sizeof(text),
-                   "clickhouse response exceeded %" PRIu64
-                   " bytes; narrow the query or use FORMAT JSONEachRow with streaming",
-                   (uint64_t)LIMIT_QUERY_RESULT_BYTES);
-    (void)r;
-    return answer_text(QUERY_TOO_LARGE, text);
-}
-
-/* An answer of status 200 that is none: cut, or with an exception in it. */
-static struct query_answer *answer_bad(struct run *r)
-{
-    struct slice text = r->guard.found      ? buf_slice(&r->guard.text)
-                        : r->render != NULL ? query_render_exception(r->render)
-                                            : (struct slice){NULL, 0};
-    int32_t code = query_code_in_text(text);
-    if (code != 0)
-        return answer_exception(r, code, 500, text);
-    struct query_answer *a =
-        answer_text(QUERY_UNAVAILABLE, is_raw(r)
-                                           ? "clickhouse request failed: the answer is not complete"
-                                           : "ClickHouse's answer is not complete");
-    if (a != NULL)
-        log_failure(QUERY_UNAVAILABLE, a->body);
-    return a;
-}
-
-static struct query_answer *answer_transport(struct run *r, const struct ch_transfer_end *end)
-{
-    char text[640];
-    log_failure(QUERY_UNAVAILABLE, end->text);
-    if (is_raw(r)) {
-        (void)snprintf(text, sizeof(text), "clickhouse request failed: %.*s",
-                       (int)(end->text.len < 500 ? end->text.len : 500), end->text.ptr);
-    } else { /* where ClickHouse is, is not the caller's to know */
-        (void)snprintf(text, sizeof(text), "%s",
-                       end->outcome == CH_TRANSFER_TIMEOUT ? "ClickHouse took too long"
-                                                           : "ClickHouse cannot be reached");
-    }
-    struct query_answer *a = answer_text(QUERY_UNAVAILABLE, text);
-    if (a != NULL)
-        a->exception_code = 0;
-    return a;
-}
-
-/* Of what has ended. NULL: no memory. */
-static struct query_answer *judge(struct run *r, const struct ch_transfer_end *end)
-{
-    if (r->too_large)
-        return answer_too_large(r);
-    if (r->no_memory)
-        return NULL;
-    if (r->bad || r->guard.found)
-        return answer_bad(r);
-    switch (end->outcome) {
-    case CH_TRANSFER_EXCEPTION:
-        return answer_exception(r, end->code, end->status, end->text);
-    case CH_TRANSFER_FAILED:
-    case CH_TRANSFER_TIMEOUT:
-        return answer_transport(r, end);
-    case CH_TRANSFER_STOPPED:
-    case CH_TRANSFER_DONE:
-        break;
-    }
-    if (r->render != NULL) {
-        int rc = query_render_finish(r->render, &r->out);
-        if (rc == WH_EFULL)
-            return answer_too_large(r);
-        if (rc != 0)
-            return answer_bad(r);
-    }
-    if (r->kind == RUN_STREAM)
-        return answer_text(QUERY_FINE, "");
-    return query_answer_new(QUERY_FINE, &r->out);
-}
-
 /* --- runs ---------------------------------------------------------------------------------- */
 
-static void run_free(struct run *r)
+void runner_run_free(struct run *r)
 {
     struct query_runner *q = r->runner;
     *(r->prev != NULL ? &r->prev->next : &q->runs) = r->next;
@@ -259,7 +39,7 @@ static void run_free(struct run *r)
     free(r);
 }
 
-static struct run *run_new(struct query_runner *q, enum run_kind kind)
+struct run *runner_run_new(struct query_runner *q, enum run_kind kind)
 {
     struct run *r = calloc(1, sizeof(*r));
     if (r == NULL)
@@ -314,7 +94,7 @@ static void entry_end(struct query_runner *q, struct query_entry *e, struct quer
         answer->took_ns = took_ns;
         ttl = ttl_of(q, e, took_ns);
     }
-    count_error(q, answer->class);
+    runner_count_error(q, answer->class);
     if (e->statement.writes)
         query_cache_bump_all(q->cache);
     query_cache_finish(q->cache, e, answer, ttl);
@@ -343,16 +123,16 @@ static void on_entry_end(void *ctx, const struct ch_transfer_end *end)
     struct run *r = ctx;
     struct query_runner *q = r->runner;
     uint64_t took = io_monotonic_ns() - r->started_ns;
-    metric_observe(is_raw(r) ? q->sql_seconds : q->query_seconds, took);
-    struct query_answer *a = judge(r, end);
+    metric_observe(runner_is_raw(r) ? q->sql_seconds : q->query_seconds, took);
+    struct query_answer *a = runner_judge(r, end);
     bool cut = end->outcome != CH_TRANSFER_EXCEPTION && end->was_sent;
     if (a != NULL && a->class != QUERY_FINE && cut && r->entry->statement.writes)
         a->fate_unknown = true;
     entry_end(q, r->entry, a, took);
-    run_free(r);
+    runner_run_free(r);
 }
 
-static bool run_launch(struct run *r, const struct query_statement *s,
+bool runner_run_launch(struct run *r, const struct query_statement *s,
                        const struct query_terms *terms, enum query_wire wire, uint64_t timeout_ms,
                        struct ch_transfer_ask *ask)
 {
@@ -381,210 +161,18 @@ static void start_entry(struct query_runner *q, struct query_entry *e)
                                            .keep_zeros = e->terms.rendering == QUERY_ROWS_ISO,
                                            .utc = e->terms.modern,
                                            .server_zone = e->terms.server_zone};
-    struct run *r = run_new(q, RUN_ENTRY);
+    struct run *r = runner_run_new(q, RUN_ENTRY);
     struct ch_transfer_ask ask = {.on_bytes = on_entry_bytes, .on_end = on_entry_end};
     if (r != NULL) {
         r->entry = e;
         r->render = query_render_new(&options);
     }
     if (r == NULL || r->render == NULL ||
-        !run_launch(r, &e->statement, &e->terms, raw ? QUERY_WIRE_RAW_JSON : QUERY_WIRE_ROWS,
-                    q->options.timeout_ms + TIMEOUT_GRACE_MS, &ask)) {
+        !runner_run_launch(r, &e->statement, &e->terms, raw ? QUERY_WIRE_RAW_JSON : QUERY_WIRE_ROWS,
+                           q->options.timeout_ms + TIMEOUT_GRACE_MS, &ask)) {
         if (r != NULL)
-            run_free(r);
+            runner_run_free(r);
         entry_end(q, e, NULL, 0);
-    }
-}
-
-/* --- answers in pieces --------------------------------------------------------------------- */
-
-static void send_piece(struct query_stream *st, struct query_piece *p, enum query_piece_kind kind)
-{
-    p->kind = kind;
-    p->user = st->user;
-    queue_push(st->done, &p->link);
-}
-
-static struct query_piece *piece_new(struct slice bytes)
-{
-    struct query_piece *p = malloc(sizeof(*p) + bytes.len);
-    if (p == NULL)
-        return NULL;
-    memset(p, 0, sizeof(*p));
-    p->len = bytes.len;
-    if (bytes.len > 0)
-        memcpy(p->bytes, bytes.ptr, bytes.len);
-    return p;
-}
-
-void query_piece_free(struct query_piece *p)
-{
-    if (p == NULL)
-        return;
-    query_answer_unref(p->answer);
-    free(p);
-}
-
-/* The stream is its owner's again with the last piece. answer: one reference, taken. */
-static void stream_end(struct query_runner *q, struct query_stream *st, struct query_answer *answer)
-{
-    struct query_piece *p = st->last;
-    st->last = NULL;
-    if (answer == NULL) {
-        answer = q->no_memory;
-        query_answer_ref(answer);
-    }
-    count_error(q, answer->class);
-    bool fine = answer->class == QUERY_FINE;
-    p->answer = answer;
-    send_piece(st, p, fine ? QUERY_PIECE_END : QUERY_PIECE_FAILED);
-}
-
-static void send_head(struct run *r, struct slice type)
-{
-    if (r->head_sent)
-        return;
-    struct query_piece *p = piece_new(type);
-    r->head_sent = true;
-    if (p != NULL)
-        send_piece(r->stream, p, QUERY_PIECE_HEAD);
-    else
-        r->no_memory = true;
-}
-
-static void on_stream_head(void *ctx, const struct ch_transfer_head *head)
-{
-    struct run *r = ctx;
-    if (r->stream->form != QUERY_FORM_NDJSON && r->stream->form != QUERY_FORM_NDJSON_ISO)
-        query_guard_init(&r->guard, head->exception_tag);
-    else
-        r->moved_ns = io_monotonic_ns();
-    /* The head goes out with the first byte, or with the end: an error may come first. */
-    buf_put_slice(&r->question, head->content_type);
-}
-
-/* What r->out holds goes to the reader. */
-static bool flush_out(struct run *r)
-{
-    if (!buf_ok(&r->out))
-        r->no_memory = true;
-    if (r->out.len == 0 || r->no_memory)
-        return !r->no_memory;
-    send_head(r, buf_slice(&r->question));
-    struct query_piece *p = r->no_memory ? NULL : piece_new(buf_slice(&r->out));
-    if (p == NULL) {
-        r->no_memory = true;
-        return false;
-    }
-    atomic_fetch_add(&r->stream->window, p->len);
-    send_piece(r->stream, p, QUERY_PIECE_BYTES);
-    buf_reset(&r->out);
-    return true;
-}
-
-static enum ch_flow on_stream_bytes(void *ctx, struct slice bytes)
-{
-    struct run *r = ctx;
-    struct query_stream *st = r->stream;
-    r->moved_ns = io_monotonic_ns();
-    if (atomic_load(&st->cancelled))
-        return CH_FLOW_STOP;
-    if (atomic_load(&st->window) >= QUERY_STREAM_WINDOW) {
-        atomic_store(&st->paused, true);
-        return CH_FLOW_PAUSE;
-    }
-    int rc = 0;
-    if (r->render != NULL)
-        rc = query_render_feed(r->render, bytes, &r->out);
-    else
-        query_guard_feed(&r->guard, bytes, &r->out);
-    r->bad = rc == WH_ESYNTAX;
-    r->too_large = rc == WH_EFULL; /* one row */
-    r->no_memory = r->no_memory || rc == -ENOMEM;
-    return flush_out(r) && rc == 0 ? CH_FLOW_ON : CH_FLOW_STOP;
-}
-
-static void on_stream_end(void *ctx, const struct ch_transfer_end *end)
-{
-    struct run *r = ctx;
-    struct query_runner *q = r->runner;
-    struct query_stream *st = r->stream;
-    metric_observe(q->stream_seconds, io_monotonic_ns() - r->started_ns);
-    struct query_answer *a = NULL;
-    if (atomic_load(&st->cancelled)) {
-        query_answer_ref(q->stopped);
-        a = q->stopped;
-    } else {
-        a = judge(r, end);
-        query_guard_finish(&r->guard, &r->out);
-        if (a != NULL && a->class == QUERY_FINE) {
-            if (flush_out(r))
-                send_head(r, buf_slice(&r->question)); /* of an empty answer */
-            if (r->no_memory) {
-                query_answer_unref(a);
-                a = NULL;
-            }
-        }
-    }
-    stream_end(q, st, a);
-    run_free(r);
-}
-
-static void start_stream(struct query_runner *q, struct query_stream *st)
-{
-    static const enum query_wire wires[] = {[QUERY_FORM_NDJSON] = QUERY_WIRE_LINES,
-                                            [QUERY_FORM_NDJSON_ISO] = QUERY_WIRE_LINES,
-                                            [QUERY_FORM_CSV] = QUERY_WIRE_CSV,
-                                            [QUERY_FORM_RAW] = QUERY_WIRE_RAW};
-    if (atomic_load(&st->cancelled)) {
-        query_answer_ref(q->stopped);
-        stream_end(q, st, q->stopped);
-        return;
-    }
-    struct query_render_options options = {.shape = QUERY_RENDER_LINES,
-                                           .keep_zeros = st->form == QUERY_FORM_NDJSON_ISO,
-                                           .utc = st->terms.modern,
-                                           .server_zone = st->terms.server_zone};
-    struct run *r = run_new(q, RUN_STREAM);
-    struct ch_transfer_ask ask = {.on_head = on_stream_head,
-                                  .on_bytes = on_stream_bytes,
-                                  .on_end = on_stream_end};
-    bool good = r != NULL;
-    if (good)
-        r->stream = st;
-    if (good && wires[st->form] == QUERY_WIRE_LINES)
-        good = (r->render = query_render_new(&options)) != NULL;
-    /* Its deadlines are watch_stream's: a reader may take its time. */
-    if (good && run_launch(r, &st->statement, &st->terms, wires[st->form], 0, &ask))
-        return;
-    if (r != NULL)
-        run_free(r);
-    stream_end(q, st, NULL);
-}
-
-/* Resumed, given up, or out of patience with ClickHouse. */
-static void watch_stream(struct run *r, uint64_t now)
-{
-    struct query_runner *q = r->runner;
-    struct query_stream *st = r->stream;
-    uint64_t patience = (q->options.timeout_ms + TIMEOUT_GRACE_MS) * MS_NS;
-    bool paused = atomic_load(&st->paused);
-    bool late = !paused && now > r->moved_ns && now - r->moved_ns > patience;
-    if (atomic_load(&st->cancelled) || late) {
-        struct query_answer *a = q->stopped;
-        if (late)
-            a = answer_text(QUERY_UNAVAILABLE, is_raw(r)
-                                                   ? "clickhouse request failed: it took too long"
-                                                   : "ClickHouse took too long");
-        else
-            query_answer_ref(a);
-        ch_transfer_cancel(r->transfer);
-        stream_end(q, st, a);
-        run_free(r);
-    } else if (paused && atomic_load(&st->window) < QUERY_STREAM_WINDOW / 2) {
-        atomic_store(&st->paused, false);
-        r->moved_ns = now;
-        ch_transfer_resume(r->transfer); /* may end in on_stream_bytes, never in on_stream_end */
     }
 }
 
@@ -623,7 +211,7 @@ static void on_depend_end(void *ctx, const struct ch_transfer_end *end)
                  (int)(end->text.len < 300 ? end->text.len : 300),
                  end->text.len > 0 ? end->text.ptr : "the answer is not what was asked for");
     }
-    run_free(r);
+    runner_run_free(r);
 }
 
 static void ask_depend(struct query_runner *q)
@@ -632,7 +220,7 @@ static void ask_depend(struct query_runner *q)
     if (now == q->refreshes || q->depend_runs)
         return;
     q->refreshes = now;
-    struct run *r = run_new(q, RUN_DEPEND);
+    struct run *r = runner_run_new(q, RUN_DEPEND);
     if (r == NULL)
         return;
     query_depend_sql(&r->question, slice_str(ch_target_options(q->options.clickhouse)->database));
@@ -645,7 +233,7 @@ static void ask_depend(struct query_runner *q)
                                   .on_bytes = on_depend_bytes,
                                   .on_end = on_depend_end};
     if (!buf_ok(&r->question) || ch_transfer_start(q->pool, &ask, &r->transfer) != 0)
-        run_free(r);
+        runner_run_free(r);
     else
         q->depend_runs = true;
 }
@@ -678,7 +266,7 @@ static void adopt(struct query_runner *q)
 static void start_job(struct query_runner *q, struct query_job *job)
 {
     if (job->is_stream)
-        start_stream(q, (struct query_stream *)(void *)job);
+        runner_stream_start(q, (struct query_stream *)(void *)job);
     else
         start_entry(q, (struct query_entry *)(void *)job);
 }
@@ -689,12 +277,12 @@ static void watch_runs(struct query_runner *q)
     for (struct run *r = q->runs, *next; r != NULL; r = next) {
         next = r->next;
         if (r->kind == RUN_STREAM) {
-            watch_stream(r, now);
+            runner_stream_watch(r, now);
         } else if (r->kind == RUN_ENTRY && atomic_load(&r->entry->cancelled)) {
             ch_transfer_cancel(r->transfer);
             query_answer_ref(q->stopped);
             entry_end(q, r->entry, q->stopped, 0);
-            run_free(r);
+            runner_run_free(r);
         }
     }
 }
@@ -761,62 +349,6 @@ bool query_cancel(struct query_runner *q, struct query_ask *ask)
     if (mine)
         queue_wake(&q->jobs);
     return mine;
-}
-
-int query_stream_start(struct query_runner *q, const struct query_statement *s,
-                       const struct query_terms *terms, enum query_form form, struct queue *done,
-                       void *user, struct query_stream **out)
-{
-    struct query_stream *st = calloc(1, sizeof(*st));
-    if (st == NULL)
-        return -ENOMEM;
-    st->job.is_stream = true;
-    query_statement_init(&st->statement);
-    st->statement.sql.max = s->sql.max;
-    buf_put_slice(&st->statement.sql, buf_slice(&s->sql));
-    buf_put_slice(&st->statement.values, buf_slice(&s->values));
-    buf_put_slice(&st->statement.value_ends, buf_slice(&s->value_ends));
-    st->statement.is_prefer_column = s->is_prefer_column;
-    st->statement.writes = s->writes;
-    st->statement.reads_only = s->reads_only;
-    st->statement.limits = s->limits;
-    st->terms = *terms;
-    st->server_zone = slice_dup(terms->server_zone);
-    st->terms.server_zone =
-        st->server_zone != NULL ? slice_str(st->server_zone) : (struct slice){NULL, 0};
-    st->form = form;
-    st->done = done;
-    st->user = user;
-    st->last = piece_new((struct slice){NULL, 0});
-    int rc = st->server_zone == NULL || st->last == NULL || !query_statement_ok(&st->statement)
-                 ? -ENOMEM
-                 : queue_try_push(&q->jobs, &st->job.link);
-    if (rc == 0)
-        *out = st;
-    else
-        query_stream_free(st);
-    return rc;
-}
-
-void query_stream_took(struct query_runner *q, struct query_stream *st, size_t n)
-{
-    size_t before = atomic_fetch_sub(&st->window, n);
-    if (atomic_load(&st->paused) && before - n < QUERY_STREAM_WINDOW / 2)
-        queue_wake(&q->jobs);
-}
-
-void query_stream_cancel(struct query_runner *q, struct query_stream *st)
-{
-    if (!atomic_exchange(&st->cancelled, true))
-        queue_wake(&q->jobs);
-}
-
-void query_stream_free(struct query_stream *st)
-{
-    query_statement_fini(&st->statement);
-    query_piece_free(st->last);
-    free(st->server_zone);
-    free(st);
 }
 
 void query_runner_bump(struct query_runner *q, struct slice table)
@@ -886,9 +418,9 @@ int query_runner_start(struct query_runner **out, const struct query_runner_opti
     (void)snprintf(q->id_prefix, sizeof(q->id_prefix), "wh-%016" PRIx64 "-", random);
     q->cache = query_cache_new(options->cache_bytes);
     q->pool = ch_pool_new(options->clickhouse);
-    q->busy = answer_text(QUERY_BUSY, "too many queries wait for ClickHouse");
-    q->stopped = answer_text(QUERY_STOPPED, "service unavailable");
-    q->no_memory = answer_text(QUERY_BUSY, "service unavailable");
+    q->busy = runner_answer_text(QUERY_BUSY, "too many queries wait for ClickHouse");
+    q->stopped = runner_answer_text(QUERY_STOPPED, "service unavailable");
+    q->no_memory = runner_answer_text(QUERY_BUSY, "service unavailable");
     if (rc == 0 && (q->cache == NULL || q->pool == NULL || q->busy == NULL || q->stopped == NULL ||
                     q->no_memory == NULL))
         rc = -ENOMEM;
@@ -922,16 +454,16 @@ void query_runner_stop(struct query_runner *q)
         if (r->kind == RUN_ENTRY)
             entry_end(q, r->entry, q->stopped, 0);
         else if (r->kind == RUN_STREAM)
-            stream_end(q, r->stream, q->stopped);
+            runner_stream_end(q, r->stream, q->stopped);
         else
             query_answer_unref(q->stopped);
-        run_free(r);
+        runner_run_free(r);
     }
     while ((link = queue_pop(&q->jobs)) != NULL) {
         struct query_job *job = QUEUE_ITEM(link, struct query_job, link);
         query_answer_ref(q->stopped);
         if (job->is_stream)
-            stream_end(q, (struct query_stream *)(void *)job, q->stopped);
+            runner_stream_end(q, (struct query_stream *)(void *)job, q->stopped);
         else
             entry_end(q, (struct query_entry *)(void *)job, q->stopped, 0);
     }

@@ -526,6 +526,7 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     result->message[0] = '\0';
     result->unknown_ignored = 0;
     result->unknown_held = 0;
+    result->stamp_off = 0;
     result->unknown_column = false;
     const struct slice none = {NULL, 0};
     if (doc->nodes[0].kind != JSON_OBJECT)
@@ -550,5 +551,9 @@ int record_check(struct record_checker *c, const struct schema_table *t,
     if (null != NULL && !options->defaults)
         return refuse(result, RECORD_NULL, "null value for non-nullable column ", null->name, "",
                       none);
-    return write_record(c, t, doc, &stamp, out);
+    size_t from = out->len;
+    rc = write_record(c, t, doc, &stamp, out);
+    if (rc == 0 && stamp.ordinal >= 0) /* it is the last value: …"} */
+        result->stamp_off = (uint32_t)(out->len - from - 2 - stamp.len);
+    return rc;
 }

@@ -52,7 +52,9 @@ struct record_result {
     char message[2048]; /* the exact text of http-api §7.3; long names are cut, UTF-8 kept whole */
     uint32_t unknown_ignored; /* keys dropped */
     uint32_t unknown_held;    /* keys that wait for a column (hold_unknown); 0: it fits */
-    bool unknown_column;      /* why it was refused: perhaps the schema is out of date */
+    uint32_t
+        stamp_off; /* where in the canonical form received_timestamp was stamped; 0: it was not */
+    bool unknown_column; /* why it was refused: perhaps the schema is out of date */
 };
 
 struct record_checker; /* scratch memory and zone cache; one per thread */

@@ -5,8 +5,9 @@ import base64
 import json
 import re
 import signal
+import subprocess
 
-from lib import clickhouse, net, tap, tokens
+from lib import clickhouse, env, net, tap, tokens
 from lib.daemon import Daemon
 from lib.tap import ok, same
 
@@ -324,6 +325,47 @@ def surroundings(d):
         ok(seen(value, f"proxy-{i}", want), f"behind a proxy of ours: {value!r}", d.log_tail)
 
 
+def explained(d):
+    """wavehousectl policy explain, offline, says what the daemon does: for each role, token and record."""
+    files = {"policy": json.dumps(POLICY), "secret": SECRET, "schema": ops(d, {"X-Operator-Key": KEY}).body.decode()}
+    paths = {}
+    for name, text in files.items():
+        paths[name] = f"{d.dir}/{name}"
+        with open(paths[name], "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def ctl(*args):
+        p = subprocess.run([env.program("wavehousectl"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        return p.stdout
+
+    def offline(t, record):
+        """The status that insert would get, and ops."""
+        text = ctl("policy", "explain", "--policy", paths["policy"], *(["--token", t, "--secret-file", paths["secret"]] if t else []),
+                   "--schema", paths["schema"], "--record", record, "ev")
+        insert = re.search(r"^insert .*?(?=^ops )", text, re.S | re.M).group(0)
+        denied = re.search(r"denied, (\d+)", insert) or re.search(r"is refused, (\d+)", insert)
+        status = int(denied.group(1)) if denied else 403 if "every record is refused" in insert else 200
+        gate = re.search(r"^ops +denied, (\d+)", text, re.M)
+        return status, int(gate.group(1)) if gate else 200
+    good = {"tenant": "a", "tenants": ["a", "b"], "org": 7, "at": "2026-01-01 00:00:00"}
+    wrong = 0
+    cases = 0
+    for role in ("plain", "writer", "member", "org", "timed", "some", "less", "sealed", "lost", "computed", "admin", "nobody", None):
+        for claims in (good, {}):
+            t = ctl("token", "new", "--secret-file", paths["secret"], "--claims", json.dumps(claims), *(["--role", role] if role else [])).strip()
+            for record in ('{"id":1,"tenant":"a"}', '{"id":1,"tenant":"c"}', '{"id":1,"tenant":"a","secret":"s"}', '{"id":1,"tenant":"org-7","org":7}'):
+                got = post(d, "ev", record, bearer(t), query="&dry_run=1").status, ops(d, bearer(t)).status
+                want = offline(t, record)
+                cases += 1
+                if got != want:
+                    wrong += 1
+                    ok(False, f"role {role}, claims {claims}, record {record}", f"daemon {got}, explain {want}")
+    for what, t in (("none", ""), ("expired", token("plain", ttl=-5)), ("forged", tokens.hs("x" * 40, tokens.claims_of("admin")))):
+        a = post(d, "ev", '{"id":1,"tenant":"a"}', bearer(t) if t else {}, query="&dry_run=1").status, ops(d, bearer(t) if t else {}).status
+        same(offline(t, '{"id":1,"tenant":"a"}'), a, f"explain: token {what}")
+    same((wrong, cases), (0, 104), "explain says what the daemon does")
+
+
 def limits(d):
     reload(d, limits__roles={"plain": {"rows_per_second": 10, "burst": "1s"}})
     batch = [{"id": 1000 + i, "tenant": "l"} for i in range(100)]
@@ -364,6 +406,7 @@ def main():
         stored(d)
         clickhouse_door(d)
         surroundings(d)
+        explained(d)
         limits(d)
         replaced(d)
         same(d.stop(), 0, "stops")

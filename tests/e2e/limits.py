@@ -43,10 +43,9 @@ def main():
         # one request far over the rate is taken, and paid for
         a = d.ingest("noisy", batch(0, 600), kind="application/x-ndjson")
         same((a.status, a.json()["succeeded"]), (200, 600), "a batch over the burst is taken whole")
-        refused_at = time.monotonic()
         a = d.ingest("noisy", batch(600, 1), kind="application/x-ndjson")
         refused(a, "the next", 'table "noisy" takes 100 rows a second')
-        wait = int(a.fields["retry-after"])
+        wait, told = int(a.fields["retry-after"]), time.monotonic()
         ok(3 <= wait <= 5, "for as long as is owed", wait)
         same(d.ingest("quiet", batch(0, 1), kind="application/x-ndjson").status, 200, "another table goes on")
         before = d.metrics()["wavehouse_ingest_records_total"]
@@ -60,8 +59,7 @@ def main():
         same(limited(d, "quiet", "rows"), 0, "for the one table")
         ok(net.wait_for(lambda: d.ingest("noisy", batch(600, 1), kind="application/x-ndjson").status == 200, wait + 5, 0.05),
            "taken again")
-        took = time.monotonic() - refused_at  # Retry-After is in whole seconds, rounded up
-        ok(took > wait - 1, "not before it is paid", took)
+        ok(time.monotonic() - told > wait - 1.5, "not before it is paid", time.monotonic() - told)
 
         # bytes
         same(d.ingest("heavy", batch(0, 2000), kind="application/x-ndjson").status, 200, "bytes: the first")

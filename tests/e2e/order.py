@@ -10,14 +10,16 @@ from lib.daemon import Daemon
 from lib.tap import ok, same
 
 CLIENTS, REQUESTS, ROWS = 8, 40, 50
+LONG_ROWS = 5000  # read in slices (ingest_turns.c), others' instants in between
 
 
 def post(port, table, number, bad):
     client = net.Client(port)
     for r in range(REQUESTS):
-        body = "\n".join(json.dumps({"id": f"{number}-{r}-{i}"}) for i in range(ROWS))
+        rows = ROWS if r % 4 or number // 2 % 2 else LONG_ROWS
+        body = "\n".join(json.dumps({"id": f"{number}-{r}-{i}"}) for i in range(rows))
         a = client.call("POST", f"/v1/ingest?table={table}", body.encode(), {"Content-Type": "application/x-ndjson"})
-        if a.status != 200 or a.json()["succeeded"] != ROWS:
+        if a.status != 200 or a.json()["succeeded"] != rows:
             bad.append(repr(a))
     client.close()
 
@@ -40,7 +42,7 @@ def order():
         for c in clients:
             c.join()
         same(bad, [], "every request is answered 200")
-        want = CLIENTS // 2 * REQUESTS * ROWS
+        want = CLIENTS // 4 * REQUESTS * ROWS + CLIENTS // 4 * (REQUESTS * 3 // 4 * ROWS + REQUESTS // 4 * LONG_ROWS)
         for table in ("plain", "stamped"):
             net.wait_for(lambda t=table: s.one(f"SELECT count() FROM {db}.{t}") == want, 30)
             same(s.one(f"SELECT count() FROM {db}.{table}"), want, f"all rows of {table} arrive")

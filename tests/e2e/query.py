@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from lib import clickhouse, net, tap
+from lib import clickhouse, net, tap, tokens
 from lib.daemon import Daemon
 from lib.tap import ok, same
 
@@ -207,7 +207,14 @@ class Suite:
         same([float(x["f"]) for x in got], floats, self.say("and 500 floats"))
 
     # ---- cache
+    def settle(self):
+        """A table that is new makes everything void once the daemon has seen it."""
+        key = "wavehouse_schema_refreshes_total"
+        now = self.d.metrics()[key]
+        net.wait_for(lambda: self.d.metrics()[key] >= now + 3, 10)
+
     def cache(self):
+        self.settle()
         a = self.all("ev")
         b = self.all("ev")
         ok((a.fields["x-cache"], b.fields["x-cache"]) == ("MISS", "HIT") and a.body == b.body, self.say("MISS, then HIT"))
@@ -468,6 +475,55 @@ def suite(server):
     return [s.checks, s.rendering, s.cache, s.own_writes, s.single_flight, s.leaving, s.failures, s.hostile, s.pieces, s.raw, s.legacy, s.end]
 
 
+POLICY = {"admin_role": "admin", "tables": {"rows": {"select": {
+    "tenant": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}},
+    "narrow": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}, "max_rows": 1},
+    "reader": {}}}}}
+
+
+def roles(server):
+    """Answers do not cross from one caller to another unless their statements are the same; secrets of a filter are not told."""
+    def run():
+        def say(text):
+            return f"{server.name}: {text}"
+        db = server.database("e2e_query_roles")
+        server.query(f"CREATE TABLE {db}.rows (id UInt64, tenant String, n UInt8) ENGINE = MergeTree ORDER BY id")
+        server.query(f"INSERT INTO {db}.rows VALUES (1, 'acme-secret', 1), (2, 'acme-secret', 2), (3, 'other-secret', 3)")
+        with Daemon(server, db, name="query-roles", access=True, settings={
+                "auth.jwt_secret": "s" * 40, "auth.operator_key": "k" * 40, "schema.refresh_interval": "1s"}) as d:
+            d.start()
+            a = d.call("PUT", "/v1/ops/policy", json.dumps(POLICY), {"X-Operator-Key": "k" * 40})
+            same(a.status, 200, say("a policy"))
+
+            def ask(role, tenant=None, body=None, **more):
+                claims = tokens.claims_of(role, **({"tenant": tenant} if tenant else {}), **more)
+                return d.call("POST", "/v1/query?table=rows", json.dumps(body or {"columns": ["id"], "order_by": [{"column": "id"}]}),
+                              {"Authorization": "Bearer " + tokens.hs("s" * 40, claims)})
+
+            def got(a):
+                return (a.fields.get("x-cache"), [r["id"] for r in a.json()] if a.status == 200 else a.status)
+            net.wait_for(lambda: ask("reader").status == 200, 10)
+            d.call("POST", "/v1/ops/query", json.dumps({"sql": "CREATE TABLE IF NOT EXISTS x (a UInt8) ENGINE = Memory"}),
+                   {"X-Operator-Key": "k" * 40})  # everything is void
+            same([got(ask("tenant", t)) for t in ("acme-secret", "other-secret", "acme-secret")],
+                 [("MISS", [1, 2]), ("MISS", [3]), ("HIT", [1, 2])], say("each tenant has its own answer"))
+            same(got(ask("tenant", "acme-secret", sub="somebody else")), ("HIT", [1, 2]), say("two callers of one tenant share theirs"))
+            same(got(ask("narrow", "acme-secret")), ("MISS", [1]), say("a role with fewer rows has another"))
+            same(got(ask("reader")), ("MISS", [1, 2, 3]), say("a role without a filter, too"))
+            same(got(ask("tenant")), ("MISS", []), say("without the claim nothing passes"))
+            same([got(ask(r))[1] for r in ("nobody", None)], [403, 403], say("no role, no answer"))
+            a = d.call("POST", "/v1/query?table=rows", "{}", {"Authorization": "Bearer x.y.z"})
+            same((a.status, a.error), (401, "invalid token"), say("a bad token"))
+            a = ask("tenant", "acme-secret", {"columns": ["id"], "filters": [{"column": "n", "op": "eq", "value": "not a number"}]})
+            ok(a.status == 400 and "secret" not in a.body.decode() and "SELECT" not in a.body.decode(),
+               say("an error does not tell the filter's value"), a)
+            for method, path in (("POST", "/v1/ops/query"),):
+                a = d.call(method, path, '{"sql":"SELECT 1"}', {"Authorization": "Bearer " + tokens.hs("s" * 40, tokens.claims_of("tenant"))})
+                same(a.status, 403, say("SQL is for operators"))
+    run.__name__ = "roles"
+    return run
+
+
 def busy():
     """query.max_concurrent: the rest waits, and more than a thousand are sent away."""
     s = clickhouse.generations()[0]
@@ -517,5 +573,5 @@ if __name__ == "__main__":
         tap.skip_all("no ClickHouse runs")
     parts = []
     for one in clickhouse.generations():
-        parts += suite(one)
+        parts += suite(one) + [roles(one)]
     tap.run(*parts, busy, stopping)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hostile control entries, stored values and pipes' definitions: what is accepted is written again
- * the same. */
+/* Hostile control entries, stored values and names: what is accepted is written again the same. */
 #include "base/limits.h"
-#include "control/definition.h"
 #include "control/entry.h"
 
 #include <stdint.h>
@@ -36,34 +34,11 @@ static void value(struct slice in)
     buf_fini(&out);
 }
 
-/* The definition of a definition is itself. */
-static void definition(struct slice in, bool strict)
+static void name(struct slice in)
 {
-    struct json_reader *reader = json_reader_new(2 * LIMIT_CONTROL_BYTES);
-    struct buf padded, once, twice, sql;
     struct err e;
-    buf_init(&padded, SIZE_MAX);
-    buf_init(&once, SIZE_MAX);
-    buf_init(&twice, SIZE_MAX);
-    buf_init(&sql, SIZE_MAX);
-    buf_put_slice(&padded, in);
-    if (reader == NULL || buf_extend(&padded, LIMIT_JSON_PADDING) == NULL)
+    if (control_pipe_name(in, &e) == 0 && in.len > LIMIT_PIPE_NAME_BYTES)
         abort();
-    if (control_pipe_define(reader, SLICE_LIT("n"), (struct slice){padded.ptr, in.len}, strict,
-                            &once, &sql, &e) == 0) {
-        size_t len = once.len;
-        if (buf_extend(&once, LIMIT_JSON_PADDING) == NULL)
-            abort();
-        struct slice text = {once.ptr, len};
-        if (control_pipe_define(reader, SLICE_LIT("n"), text, true, &twice, NULL, &e) != 0 ||
-            !slice_eq(text, buf_slice(&twice)))
-            abort();
-    }
-    buf_fini(&padded);
-    buf_fini(&once);
-    buf_fini(&twice);
-    buf_fini(&sql);
-    json_reader_free(reader);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -71,7 +46,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice in = {(const char *)data, size};
     entry(in);
     value(in);
-    definition(in, false);
-    definition(in, true);
+    name(in);
     return 0;
 }

@@ -452,6 +452,39 @@ static void numbers(void)
        "plain integers");
 }
 
+static int equal_calls;
+static size_t equal_bytes;
+bool __real_access_equal(const void *a, const void *b, size_t n);
+bool __wrap_access_equal(const void *a, const void *b, size_t n);
+bool __wrap_access_equal(const void *a, const void *b, size_t n)
+{
+    equal_calls++;
+    equal_bytes += n;
+    return __real_access_equal(a, b, n);
+}
+
+/* Whatever is sent, however long, right at its beginning or not: two comparisons of two hashes, by
+ * the function whose time depends on the length only. */
+static void operator_timing(void)
+{
+    char text[300];
+    struct access_operator two;
+    bool same = true;
+    memset(text, 'k', sizeof(text));
+    access_operator_init(&two, (struct slice){text, 64}, SLICE_LIT("next"));
+    for (size_t n = 0; n <= sizeof(text); n++) {
+        for (int wrong = 0; wrong < 2; wrong++) {
+            text[0] = wrong ? 'x' : 'k';
+            equal_calls = 0;
+            equal_bytes = 0;
+            bool is = access_operator_is(&two, (struct slice){text, n});
+            same = same && equal_calls == 2 && equal_bytes == 2 * ACCESS_SHA256_BYTES &&
+                   is == (n == 64 && !wrong);
+        }
+    }
+    ok(same, "operator keys of every length cost the same two comparisons");
+}
+
 static void operator_keys(void)
 {
     struct access_operator none, one, two;
@@ -488,6 +521,7 @@ int main(void)
     documents();
     numbers();
     operator_keys();
+    operator_timing();
     json_reader_free(reader);
     return tap_done();
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Payloads and stored values, version 1: what was written once is read for ever, and written again
  * byte for byte (tests/golden/control-v1; UPDATE_GOLDEN=1 writes them anew, for a new version);
- * what is not sound is refused; and pipes' definitions. */
+ * what is not sound is refused; and pipes' names. */
 #include "base/limits.h"
-#include "control/definition.h"
 #include "control/entry.h"
 #include "tests/lib/tap.h"
 
@@ -139,68 +138,25 @@ static void test_unsound(void)
     buf_fini(&b);
 }
 
-static void define(struct json_reader *reader, const char *text, bool strict, const char *want)
+static void test_names(void)
 {
-    struct buf out, sql, padded;
-    struct err e = {0};
-    buf_init(&out, SIZE_MAX);
-    buf_init(&sql, SIZE_MAX);
-    buf_init(&padded, SIZE_MAX);
-    buf_put_str(&padded, text);
-    if (buf_extend(&padded, LIMIT_JSON_PADDING) == NULL)
-        abort();
-    int rc = control_pipe_define(reader, SLICE_LIT("p"), (struct slice){padded.ptr, strlen(text)},
-                                 strict, &out, &sql, &e);
-    bool good = rc == 0 ? slice_eq_str(buf_slice(&out), want) : strcmp(e.text, want) == 0;
-    ok(good, "%s", want);
-    if (!good)
-        printf("# got %d %.*s %s\n", rc, (int)out.len, out.ptr, e.text);
-    buf_fini(&out);
-    buf_fini(&sql);
-    buf_fini(&padded);
-}
-
-static void test_definitions(void)
-{
-    struct json_reader *r = json_reader_new(2 * LIMIT_CONTROL_BYTES);
-    define(r, "{\"sql\":\"SELECT 1\"}", true, "{\"name\":\"p\",\"sql\":\"SELECT 1\"}");
-    define(r, " { \"sql\" : \"a\\u0062\", \"sql\":\"c\" } ", false,
-           "{\"name\":\"p\",\"sql\":\"c\"}");
-    define(r,
-           "{\"sql\":\"1\",\"parameters\":[{\"name\":\"a\",\"default\":null,\"required\":true,"
-           "\"x\":1}]}",
-           false,
-           "{\"name\":\"p\",\"sql\":\"1\",\"parameters\":[{\"name\":\"a\",\"required\":true,"
-           "\"default\":null}]}");
-    define(r, "{\"sql\":\"1\",\"parameters\":[{\"name\":\"a\",\"x\":1}]}", true,
-           "unknown member \"x\" (pipes.strict refuses it)");
-    define(r, "{\"sql\":\"1\",\"parameters\":[{\"name\":\"a\"},{\"name\":\"\\u0061\"}]}", false,
-           "duplicate parameter: a");
-    define(r, "{\"sql\":\"1\",\"allowed_roles\":[\"\"]}", false, "{\"name\":\"p\",\"sql\":\"1\"}");
-    define(r, "{\"sql\":\"\"}", false, "pipe SQL is required");
-    define(r, "{\"sql\":\"1\"}}", false, "invalid json");
-    define(r, "{\"sql\":\"1\",\"cache_ttl\":0}", true,
-           "{\"name\":\"p\",\"sql\":\"1\",\"cache_ttl\":0}");
-    define(r, "{\"sql\":\"1\",\"cache_ttl\":1.5}", true,
-           "\"cache_ttl\" must be whole seconds; 0: never");
-    struct buf out;
     struct err e;
-    buf_init(&out, SIZE_MAX);
-    ok(control_pipe_from_sql(SLICE_LIT("x\"y"), SLICE_LIT("SELECT '\n'"), &out, &e) == 0 &&
-           slice_eq_str(buf_slice(&out), "{\"name\":\"x\\\"y\",\"sql\":\"SELECT '\\n'\"}"),
-       "from a file");
-    buf_reset(&out);
-    ok(control_pipe_from_sql(SLICE_LIT("\xff"), SLICE_LIT("1"), &out, &e) != 0 &&
+    char name[LIMIT_PIPE_NAME_BYTES + 1];
+    memset(name, '"', sizeof(name));
+    ok(control_pipe_name(SLICE_LIT("a/b \xc3\xa9\x01"), &e) == 0 &&
+           control_pipe_name((struct slice){name, LIMIT_PIPE_NAME_BYTES}, &e) == 0,
+       "names of pipes");
+    ok(control_pipe_name((struct slice){name, sizeof(name)}, &e) == WH_ELIMIT,
+       "one that is too long");
+    ok(control_pipe_name(SLICE_LIT(""), &e) != 0 && control_pipe_name(SLICE_LIT("\xff"), &e) != 0 &&
            strcmp(e.text, "pipe name is not UTF-8") == 0,
-       "a name that would not come back");
-    buf_fini(&out);
-    json_reader_free(r);
+       "none, and one that would not come back");
 }
 
 int main(void)
 {
     test_golden();
     test_unsound();
-    test_definitions();
+    test_names();
     return tap_done();
 }

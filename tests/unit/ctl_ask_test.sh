@@ -35,6 +35,19 @@ says 0 'VISUAL' dlq edit --help
 says 0 'cast COLUMN=string|integer|number|boolean' dlq replay --help
 says 0 'receipt' dlq purge --help
 says 0 'How many' dlq stats --help
+says 0 'wavehousectl pipe set NAME' --help
+says 0 'wavehousectl policy set FILE' policy --help
+says 0 'pipe rm NAME' pipe --help
+says 0 'keep a copy of it' policy get --help
+says 0 'in force for the next request' policy set --help
+says 0 'Nothing is' policy validate --help
+says 0 'what the pipe has besides stays' pipe set --help
+says 2 'usage: wavehousectl policy set FILE' policy set
+says 2 'usage: wavehousectl pipe set NAME' pipe set onlyname
+says 2 'removes pipes. Say so with --yes' pipe rm p
+says 3 'nowhere' policy set "$tmp/nowhere"
+says 3 'wavehousectl: ' policy get --server http://127.0.0.1:1
+says 3 'wavehousectl: ' pipe list --server http://127.0.0.1:1
 says 0 'ALTER TABLE' drift --help
 says 0 'row of the range once' replay --help
 says 0 'Jobs under way' replay list --help

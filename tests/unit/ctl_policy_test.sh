@@ -28,6 +28,16 @@ says "as the daemon will answer it" 0 '"tables":{"events":{"select":{"public":{.
     "$ctl" policy check --print "$tmp/good"
 says "names cannot write to the terminal" 1 'role " \[2J": "max_rows" must not be negative' \
     "$ctl" policy check "$tmp/control"
+cat >"$tmp/p.yaml" <<'X'
+default_role: public
+tables:
+  events:
+    select: {public: {max_execution_time: 5s, max_rows: 0x10}}
+X
+says "YAML" 0 '"public":{"max_execution_time":5000,"max_rows":16}' "$ctl" policy check --print "$tmp/p.yaml"
+printf 'tables: {}\ntables: {}\n' >"$tmp/twice.yaml"
+says "a mistake in YAML, with its place" 1 'twice.yaml: error: 2:1: the key "tables" is already in line 1' \
+    "$ctl" policy check "$tmp/twice.yaml"
 says "a missing file" 3 'No such file' "$ctl" policy check "$tmp/none"
 says "no file" 2 '^usage' "$ctl" policy check
 says "no command" 2 '^usage' "$ctl" policy

@@ -2,8 +2,11 @@
 /* The whole ingest path in one process, without ClickHouse: socket → loop → log → answer. In the
  * steady state it must not allocate (c-style §6). The linker sends our malloc, calloc and realloc
  * calls through the counters below (--wrap). */
+#include "access/jwt.h"
 #include "api/api.h"
+#include "api/auth_keys.h"
 #include "base/log.h"
+#include "control/entry.h"
 #include "io/clock.h"
 #include "tests/lib/tap.h"
 
@@ -181,6 +184,74 @@ static void drive_dedupe(int fd)
        MEASURED);
 }
 
+/* ---- access control ---- */
+
+#define SECRET "a secret of the tests that is long enough"
+
+static const char policy[] =
+    "{\"default_role\":\"public\",\"tables\":{\"t\":{\"insert\":{\"public\":{},"
+    "\"writer\":{\"deny_columns\":[\"oops\"],\"check\":{\"note\":{\"_eq\":\"{{ jwt.note "
+    "}}\"}}}}}}}";
+
+/* As if it had come from the log. */
+static bool put_policy(struct control *c, struct store *store, struct err *e)
+{
+    struct control_change change = {.kind = CONTROL_POLICY,
+                                    .text = slice_str(policy),
+                                    .who = SLICE_LIT("the test")};
+    struct flush_fold fold = control_fold(c);
+    struct store_txn *txn;
+    struct buf payload;
+    char head[CONTROL_HEAD_BYTES];
+    control_change_head(head, &change);
+    buf_init(&payload, SIZE_MAX);
+    buf_put(&payload, head, sizeof(head));
+    buf_put_slice(&payload, change.who);
+    buf_put_slice(&payload, change.text);
+    bool fine = store_txn_begin(store, &txn, e) == 0;
+    if (fine) {
+        fold.apply(fold.ctx, txn, 1, 1, buf_slice(&payload));
+        fine = store_txn_commit(txn, e) == 0 && fold.stored(fold.ctx, 1);
+    }
+    buf_fini(&payload);
+    return fine;
+}
+
+/* Requests under the header are not answered by allocating. */
+static void drive_with(int fd, const char *header, const char *body, const char *want,
+                       const char *how)
+{
+    bool all = true;
+    for (int i = 0; i < WARM_UP; i++)
+        all = all && post_with(fd, header, body, want);
+    uint64_t before = atomic_load(&allocations);
+    for (int i = 0; i < MEASURED; i++)
+        all = all && post_with(fd, header, body, want);
+    uint64_t n = atomic_load(&allocations) - before;
+    ok(all && n <= SLACK, "%s: no allocation per request in the steady state (%d allocations)", how,
+       (int)n);
+}
+
+static void drive_access(int fd)
+{
+    char header[1024];
+    struct buf token;
+    buf_init(&token, SIZE_MAX);
+    access_jwt_sign(ACCESS_SHA256, SLICE_LIT(SECRET),
+                    SLICE_LIT("{\"role\":\"writer\",\"note\":\"n\"}"), &token);
+    (void)snprintf(header, sizeof(header), "Authorization: Bearer %.*s\r\n",
+                   SLICE_ARG(buf_slice(&token)));
+    drive_with(fd, "", single, "{\"ok\":true}", "public role");
+    drive_with(fd, header, "{\"id\":1,\"ts\":0,\"note\":\"n\"}", "{\"ok\":true}", "checked");
+    drive_with(fd, header, "{\"id\":1,\"ts\":0}", "{\"ok\":true}", "stamped");
+    drive_with(fd, header, "[{\"id\":1,\"ts\":0},{\"id\":2,\"ts\":0,\"note\":\"x\"},{\"id\":3}]",
+               "\"succeeded\":1,\"failed\":2", "a batch with refusals");
+    ok(!post_with(fd, header, single, "never"), "another note is refused");
+    ok(!post_with(fd, "Authorization: Bearer x.y.z\r\n", "{\"id\":1,\"oops\":1}", "never"),
+       "a bad token");
+    buf_fini(&token);
+}
+
 static int start_dedupe(struct api_shared *shared, const char *path, struct err *e)
 {
     struct dedupe_options options = {.io = io_posix(),
@@ -231,10 +302,11 @@ int main(void)
     bool started =
         settings != NULL && wal_open(&shared.wal, io_posix(), &wo, &found, &e) == 0 &&
         store_open(&shared.store, &(struct store_options){.path = store_path}, &e) == 0 &&
-        persist_schema(shared.store, &e) &&
+        persist_schema(shared.store, &e) && control_open(&shared.control, shared.store, &e) == 0 &&
         commit_start(&shared.log, shared.wal, &co, on_poison, NULL, &e) == 0 &&
         discovery_start(&shared.discovery, shared.store, &dopt, &e) == 0 &&
         start_dedupe(&shared, ids_path, &e) == 0 &&
+        auth_keys_start(&shared.keys, settings, &e) == 0 &&
         http_listen("127.0.0.1", 0, &listen_fd, &port, &e) == 0 && loop_new(&loop, &e) == 0 &&
         api_loop_new(&api, &shared, loop, &(struct http_listener){.fd = listen_fd}, 1, &e) == 0;
     if (!ok(started, "log, store, discovery and one loop started %s", e.text))
@@ -254,16 +326,30 @@ int main(void)
     for (int i = 0; i < 1000 && !dedupe_ready(shared.dedupe); i++)
         (void)usleep(10000);
     drive_dedupe(fd);
+    static const char *const closed_sets[] = {"auth.jwt_secret=" SECRET};
+    const struct config *strict_open = settings;
+    settings =
+        config_load(&(struct config_options){.sets = closed_sets, .set_count = 1}, &findings);
+    if (ok(settings != NULL && put_policy(shared.control, shared.store, &e), "a policy %s",
+           e.text)) {
+        auth_keys_reload(shared.keys, settings);
+        atomic_fetch_add(&shared.config_version, 1);
+        drive_access(fd);
+    }
     ok(!post(fd, "{\"id\":\"x\",\"ts\":0,\"note\":\"\"}", "never"), "a value is refused");
     ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
 
     (void)close(fd);
     loop_stop(loop);
     (void)pthread_join(thread, NULL);
+    auth_keys_stop(shared.keys);
     discovery_stop(shared.discovery);
     dedupe_stop(shared.dedupe);
     commit_stop(shared.log);
+    control_stop(shared.control);
     api_loop_free(api);
+    auth_keys_free(shared.keys);
+    control_free(shared.control);
     dedupe_free(shared.dedupe);
     loop_free(loop);
     (void)close(listen_fd);
@@ -272,6 +358,7 @@ int main(void)
     store_close(shared.store);
     config_unref(settings);
     config_unref(shape);
+    config_unref(strict_open);
     buf_fini(&findings);
     (void)snprintf(command, sizeof(command), "rm -rf %s", path);
     (void)!system(command);

@@ -29,7 +29,9 @@ static const struct {
     {"INSERT INTO t VALUES ('SELECT FORMAT CSV')", false, ""},
     {"CREATE TABLE t (a UInt8) ENGINE = Memory", false, ""},
     {"OPTIMIZE TABLE t", false, ""},
-    {"", false, ""},
+    {"", true, ""},
+    {"SELECT $x$ FORMAT CSV $x$ FORMAT TSV", true, "TSV"},
+    {"SELECT 1 # FORMAT CSV", true, ""},
     {"SELECT 'open FORMAT CSV", true, ""},
     {"SELECT 1 /* open FORMAT CSV", true, ""},
 };
