@@ -135,6 +135,12 @@ struct wal_batch_record wal_batch_added(const struct wal_batch_builder *b, uint3
                                  {b->text.ptr + le32_get(item + I_OFF), le32_get(item + I_LEN)}};
 }
 
+void wal_batch_restamp(struct wal_batch_builder *b, uint64_t first_ns)
+{
+    for (uint32_t i = 0; i < b->count; i++)
+        le64_put(b->items.ptr + (size_t)i * I_BYTES + I_RECEIVED, first_ns + i);
+}
+
 uint64_t wal_batch_first_ns(const struct wal_batch_builder *b)
 {
     must(b->count > 0);

@@ -31,7 +31,7 @@ enum {
 };
 
 struct wal_batch_record {
-    uint64_t received_ns; /* strictly increasing per table */
+    uint64_t received_ns; /* grows strictly along the log, batches HELD or QUIET left aside */
     struct slice text;    /* canonical JSON, no newline */
 };
 
@@ -63,6 +63,8 @@ uint64_t wal_batch_first_ns(const struct wal_batch_builder *b);
 struct wal_batch_record wal_batch_added(const struct wal_batch_builder *b, uint32_t i);
 /* Add shift to every received_ns. */
 void wal_batch_shift(struct wal_batch_builder *b, uint64_t shift);
+/* Give the records the instants from first_ns on. Also after wal_batch_finish. */
+void wal_batch_restamp(struct wal_batch_builder *b, uint64_t first_ns);
 /* Make the head. 0, -ENOMEM, or WH_ELIMIT when the payload is over LIMIT_WAL_PAYLOAD_BYTES. */
 int wal_batch_finish(struct wal_batch_builder *b, struct slice table,
                      struct slice sender) WH_MUST_CHECK;

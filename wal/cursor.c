@@ -87,6 +87,12 @@ int wal_cursor_seek(struct wal_cursor *c, uint64_t index, struct err *e)
     return cursor_pin(c, e);
 }
 
+uint64_t wal_cursor_index(const struct wal_cursor *c)
+{
+    CHECK_MAGIC(c, CURSOR_MAGIC);
+    return c->next_index;
+}
+
 static int damaged(const struct wal_cursor *c, uint64_t offset, struct err *e,
                    const struct err *cause)
 {
@@ -111,30 +117,85 @@ static int group_head(struct wal_cursor *c, struct wal_group *g, struct err *e)
     return 0;
 }
 
+static uint32_t sparse_count(const struct wal_segment *seg)
+{
+    uint32_t count = atomic_load_explicit(&seg->sparse_count, memory_order_acquire);
+
+    if (seg->sparse != NULL)
+        return count;
+    return seg->foot_valid ? seg->foot.sparse_count : 0;
+}
+
+static struct wal_sparse sparse_item(const struct wal_segment *seg, uint32_t i)
+{
+    const char *item;
+
+    if (seg->sparse != NULL)
+        return seg->sparse[i];
+    item = seg->foot.sparse + (size_t)i * WAL_SPARSE_BYTES;
+    return (struct wal_sparse){.index = le64_get(item), .offset = le64_get(item + 8)};
+}
+
 /* Offset of a group at or before next_index. */
 static uint64_t start_offset(const struct wal_cursor *c)
 {
-    const struct wal_segment *seg = c->seg;
-    uint32_t count = atomic_load_explicit(&seg->sparse_count, memory_order_acquire);
-    bool memory = seg->sparse != NULL;
     uint32_t low = 0, high;
     uint64_t offset = WAL_HEAD_BYTES;
 
-    if (!memory)
-        count = seg->foot_valid ? seg->foot.sparse_count : 0;
-    for (high = count; low < high;) {
+    for (high = sparse_count(c->seg); low < high;) {
         uint32_t mid = low + (high - low) / 2;
-        const char *item = memory ? NULL : seg->foot.sparse + (size_t)mid * WAL_SPARSE_BYTES;
-        uint64_t index = memory ? seg->sparse[mid].index : le64_get(item);
+        struct wal_sparse item = sparse_item(c->seg, mid);
 
-        if (index <= c->next_index) {
-            offset = memory ? seg->sparse[mid].offset : le64_get(item + 8);
+        if (item.index <= c->next_index) {
+            offset = item.offset;
             low = mid + 1;
         } else {
             high = mid;
         }
     }
     return offset;
+}
+
+/* Is the entry that the group at this item begins with committed, and older than time_ns? */
+static bool older(struct wal_cursor *c, struct wal_sparse item, uint64_t time_ns)
+{
+    struct wal_entry_head en;
+    struct wal_group g;
+
+    if (item.index > wal_commit_index(c->w) || item.index < c->seg->first_index)
+        return false;
+    c->group = item.offset;
+    return group_head(c, &g, NULL) == 0 && g.kind == WAL_GROUP_DATA &&
+           g.first_index == item.index &&
+           wal_entry_get(c->seg->map, &c->seg->head, c->group + WAL_GROUP_HEAD_BYTES,
+                         c->group + g.length, &en, NULL) == 0 &&
+           en.time_ns < time_ns;
+}
+
+int wal_cursor_seek_time(struct wal_cursor *c, uint64_t time_ns, struct err *e)
+{
+    uint32_t low = 0, high;
+    int rc;
+
+    CHECK_MAGIC(c, CURSOR_MAGIC);
+    do { /* it may be trimmed in between */
+        c->next_index = wal_segment_at_time(c->w, time_ns);
+        rc = cursor_pin(c, e);
+    } while (rc == WH_ENOTFOUND);
+    if (rc != 0)
+        return rc;
+    for (high = sparse_count(c->seg); low < high;) {
+        uint32_t mid = low + (high - low) / 2;
+        struct wal_sparse item = sparse_item(c->seg, mid);
+
+        if (older(c, item, time_ns)) {
+            c->next_index = item.index;
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return 0;
 }
 
 /* Find the group of next_index, which is committed and in this segment, and the entry in it. */

@@ -175,6 +175,39 @@ int wal_segment_pin(struct wal *w, uint64_t index, struct wal_segment **out, str
     return 0;
 }
 
+uint64_t wal_segment_at_time(struct wal *w, uint64_t time_ns)
+{
+    uint64_t index = 0;
+
+    wal_lock(&w->lock);
+    for (size_t i = 0; i < w->seg_count; i++) {
+        const struct wal_segment *seg = w->segs[i];
+
+        if (seg->dying)
+            continue;
+        index = seg->first_index;
+        if (!atomic_load_explicit(&seg->sealed, memory_order_acquire) ||
+            seg->time_max_ns >= time_ns)
+            break;
+    }
+    wal_unlock(&w->lock);
+    return index;
+}
+
+uint64_t wal_time_max(struct wal *w)
+{
+    uint64_t time_ns = w->act.time_max_ns;
+
+    CHECK_MAGIC(w, WAL_MAGIC);
+    wal_lock(&w->lock);
+    for (size_t i = 0; i < w->seg_count; i++)
+        if (atomic_load_explicit(&w->segs[i]->sealed, memory_order_acquire) &&
+            w->segs[i]->time_max_ns > time_ns)
+            time_ns = w->segs[i]->time_max_ns;
+    wal_unlock(&w->lock);
+    return time_ns;
+}
+
 void wal_segment_unpin(struct wal *w, struct wal_segment *seg)
 {
     struct wal_sparse *sparse = NULL;

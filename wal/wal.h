@@ -113,6 +113,9 @@ void wal_commit(struct wal *w, uint64_t index);
 uint64_t wal_durable_index(const struct wal *w);
 uint64_t wal_commit_index(const struct wal *w);
 void wal_stats_get(struct wal *w, struct wal_stats *out);
+/* The highest time of an entry, 0 when there is none. The thread that appends, or before it runs.
+ */
+uint64_t wal_time_max(struct wal *w);
 /* True when n more payload bytes find room without another prepared segment. Any thread. */
 bool wal_has_room(const struct wal *w, uint64_t n);
 /* False when not even an empty segment would have that room. The thread that appends. */
@@ -151,6 +154,12 @@ int wal_cursor_check(const struct wal_cursor *c, struct err *e) WH_MUST_CHECK;
 /* Continue at index (forward or backward). WH_ENOTFOUND: trimmed. An index that does not exist yet
  * is fine. After WH_ECORRUPT a reader that can do without the entry may seek beyond it. */
 int wal_cursor_seek(struct wal_cursor *c, uint64_t index, struct err *e) WH_MUST_CHECK;
+/* Continue at an entry that is not behind the first one whose time is at or after time_ns, and not
+ * far before it (one step of the sparse index). For logs in which times never fall. What is trimmed
+ * is passed over: then it continues at the first retained entry. */
+int wal_cursor_seek_time(struct wal_cursor *c, uint64_t time_ns, struct err *e) WH_MUST_CHECK;
+/* The index that wal_cursor_next goes for. */
+uint64_t wal_cursor_index(const struct wal_cursor *c);
 void wal_cursor_close(struct wal_cursor *c);
 
 #endif

@@ -124,6 +124,8 @@ void wal_segment_sparse(struct wal_segment *seg, struct wal_active *act, uint64_
 int wal_segs_reserve(struct wal *w);
 /* The segment that holds, or will hold, index: pinned and mapped. WH_ENOTFOUND when trimmed. */
 int wal_segment_pin(struct wal *w, uint64_t index, struct wal_segment **out, struct err *e);
+/* First index of the oldest segment that may hold an entry of this time or later. */
+uint64_t wal_segment_at_time(struct wal *w, uint64_t time_ns);
 void wal_segment_unpin(struct wal *w, struct wal_segment *seg);
 /* Free sparse indexes that nobody needs any more. Housekeeping. */
 void wal_segments_sweep(struct wal *w);

@@ -42,6 +42,7 @@ static const struct route routes[] = {
     {"/version", HTTP_GET, ops_version, NULL},
     {"/openapi.json", HTTP_GET, ops_openapi, NULL},
     {"/v1/offset", HTTP_GET, ops_offset, NULL},
+    {"/v1/stream", HTTP_GET, api_stream, NULL},
     {"/v1/schema/suggest", HTTP_POST, ops_suggest, NULL},
     {"/v1/query", HTTP_POST, query_route, NULL},
     {"/v1/query.csv", HTTP_POST, query_route, NULL},
@@ -89,6 +90,8 @@ static bool is_open(const struct api_loop *a, const struct route *route)
 {
     bool clickhouse = route->door == &door_clickhouse || route->handler == door_clickhouse_get ||
                       route->handler == door_clickhouse_ping;
+    if (route->handler == api_stream)
+        return a->stream != NULL;
     return !clickhouse || a->config->doors.clickhouse;
 }
 
@@ -254,6 +257,10 @@ static void config_refresh(struct api_loop *a, uint64_t version)
     a->config_version = version;
     if (http_options_make(a) != 0)
         log_error("config.refused", "out of memory while a socket loop took up the new settings");
+    if (a->stream != NULL) {
+        struct stream_settings settings = api_stream_settings(a->config);
+        stream_loop_reload(a->stream, &settings);
+    }
     /* The http room points into the old snapshot until http_options_make has replaced it. */
     config_unref(old);
 }
@@ -411,6 +418,14 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         api_loop_free(a);
         return err_set_errno(e, rc, "making a socket loop");
     }
+    if (shared->stream != NULL) {
+        struct stream_settings settings = api_stream_settings(a->config);
+        rc = stream_loop_new(&a->stream, shared->stream, loop, &settings, e);
+        if (rc != 0) {
+            api_loop_free(a);
+            return rc;
+        }
+    }
     struct http_handler handler = {.ctx = a, .on_head = on_head, .on_request = on_request};
     rc = http_server_new(&a->server, loop_base(loop), listeners, listen_count, &handler,
                          &a->http_options, e);
@@ -436,6 +451,7 @@ void api_loop_free(struct api_loop *a)
     CHECK_MAGIC(a, API_MAGIC);
     if (a->server != NULL)
         http_server_free(a->server);
+    stream_loop_free(a->stream);
     a->stopping = true;
     /* Answers to requests whose connections are gone now: dropped by http, but they end here. */
     if (a->committed.fd >= 0)

@@ -18,6 +18,7 @@
 #include "query/runner.h"
 #include "replay/replay.h"
 #include "store/store.h"
+#include "stream/stream.h"
 
 #include <pthread.h>
 
@@ -46,6 +47,7 @@ struct api_shared {
     struct dedupe *dedupe; /* NULL: none; what would need it is answered 503 */
     struct replay *replay;
     struct control *control;         /* the policy, the pipes */
+    struct stream_hub *stream;       /* NULL: no streams */
     _Atomic uint64_t held_bytes_max; /* ingest.held_max_bytes; written by the daemon */
     const char *version, *git_commit, *build_time; /* static texts for GET /version */
     /* A new reference to the configuration in force. Any thread. */
@@ -58,8 +60,6 @@ struct api_shared {
     int (*reload)(void *config_ctx, struct api_reload *task);
     _Atomic uint64_t config_version; /* moved by the daemon after a reload */
     struct auth_keys *keys;          /* of tokens; NULL: no token is good */
-    pthread_mutex_t order_lock;      /* received_last_ns, and the order of proposals by it */
-    uint64_t received_last_ns;       /* newest acceptance instant proposed, all loops */
     _Atomic bool poisoned;           /* the log has failed: readiness says so */
 };
 

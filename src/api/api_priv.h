@@ -62,6 +62,7 @@ struct api_loop {
     struct record_checker *checker;
     struct ch_verdict *verdict; /* strict validation and dry runs */
     struct ingest_dedupe_loop *dedupe;
+    struct stream_loop *stream; /* NULL: no streams */
     struct ingest_access_loop *access;
     struct query_loop *query;
     struct ingest_turns *turns;
@@ -168,6 +169,10 @@ void ops_replay_show(struct api_loop *a, struct http_request *r);
 void ops_replay_cancel(struct api_loop *a, struct http_request *r);
 void ops_drift(struct api_loop *a, struct http_request *r);
 void ops_on_replayed(void *api_loop);
+
+/* Live events: stream_route.c. */
+void api_stream(struct api_loop *a, struct http_request *r);
+struct stream_settings api_stream_settings(const struct config *c);
 
 /* The policy and the pipes: ops_control.c. */
 void ops_policy_get(struct api_loop *a, struct http_request *r);

@@ -234,16 +234,16 @@ static enum ingest_collected move_instants(struct api_loop *a, struct ingest_op 
 static enum ingest_collected submit(struct api_loop *a, struct ingest_op *op,
                                     const struct ingest_ask *ask)
 {
-    struct api_shared *s = a->shared;
+    struct commit_log *log = a->shared->log;
     enum ingest_collected how = INGEST_COLLECTED;
-    (void)pthread_mutex_lock(&s->order_lock);
-    if (op->first_ns <= s->received_last_ns)
-        how = move_instants(a, op, ask, s->received_last_ns + 1);
+    uint64_t last_ns = commit_order_lock(log);
+    if (op->first_ns <= last_ns)
+        how = move_instants(a, op, ask, last_ns + 1);
     if (how == INGEST_COLLECTED && op->records > 0) {
-        s->received_last_ns = op->first_ns + op->records - 1;
+        commit_order_take(log, op->first_ns + op->records - 1);
         parts_propose(a, op, ask->table->name);
     }
-    (void)pthread_mutex_unlock(&s->order_lock);
+    commit_order_unlock(log);
     return how;
 }
 

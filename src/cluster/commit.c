@@ -32,6 +32,9 @@
 #define REUSE_GRACE_MS      10000 /* what may be deleted waits so long to be used again instead */
 #define ROOM_WAIT_NS        (UINT64_C(5) * 1000000000)
 #define ROOM_POLL_MS        1
+/* The letters of one dead letter entry get the instants from its time on: room for more than fit.
+ */
+#define DEAD_LETTER_SPAN_NS 65536
 #define IDLE_SYNC_MS        1000 /* quiet for this long: the log gets a sync mark */
 
 struct commit_log {
@@ -45,6 +48,9 @@ struct commit_log {
     _Atomic(struct queue *) subscribers[SUBSCRIBERS_MAX];
     _Atomic int subscriber_count;
     uint64_t next_index; /* log thread */
+    uint64_t time_ns;    /* of the last entry; log thread */
+    pthread_mutex_t order_lock;
+    _Atomic uint64_t order_ns; /* highest instant taken; written under order_lock */
     struct queue_link *group[GROUP_ENTRIES_MAX];
     _Atomic uint64_t answering;  /* odd while the log thread touches others' queues */
     bool poisoned;               /* log thread */
@@ -100,6 +106,32 @@ static uint64_t event_room(const struct commit_log *c, size_t bytes)
     return bytes + c->options.room_reserve_bytes;
 }
 
+/* The time of the next entry. */
+static uint64_t entry_time(struct commit_log *c)
+{
+    uint64_t now = io_realtime_ns();
+    uint64_t order = atomic_load_explicit(&c->order_ns, memory_order_relaxed);
+    now = now > order ? now : order;
+    return now > c->time_ns ? now : c->time_ns;
+}
+
+uint64_t commit_order_lock(struct commit_log *c)
+{
+    (void)pthread_mutex_lock(&c->order_lock);
+    return atomic_load_explicit(&c->order_ns, memory_order_relaxed);
+}
+
+void commit_order_take(struct commit_log *c, uint64_t last_ns)
+{
+    must(last_ns > atomic_load_explicit(&c->order_ns, memory_order_relaxed));
+    atomic_store_explicit(&c->order_ns, last_ns, memory_order_relaxed);
+}
+
+void commit_order_unlock(struct commit_log *c)
+{
+    (void)pthread_mutex_unlock(&c->order_lock);
+}
+
 /* 0 when the entry is in the open group. */
 static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
 {
@@ -111,13 +143,15 @@ static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
         .flags = p->flags,
         .index = c->next_index,
         .term = c->options.term,
-        .time_ns = io_realtime_ns(),
+        .time_ns = entry_time(c),
         .parts = p->parts,
         .part_count = p->part_count,
     };
     int rc = wal_append(c->w, &entry);
-    if (rc == 0)
+    if (rc == 0) {
         p->index = c->next_index++;
+        c->time_ns = entry.time_ns + (p->type == WAL_DEAD_LETTER ? DEAD_LETTER_SPAN_NS : 0);
+    }
     return rc;
 }
 
@@ -347,7 +381,7 @@ static int commit_noop(struct commit_log *c, struct err *e)
     struct wal_entry entry = {.type = WAL_NOOP,
                               .index = c->next_index,
                               .term = c->options.term,
-                              .time_ns = io_realtime_ns()};
+                              .time_ns = entry_time(c)};
     int rc = wal_append(c->w, &entry);
     if (rc == WH_EAGAIN) {
         rc = prepare(c, e);
@@ -363,6 +397,7 @@ static int commit_noop(struct commit_log *c, struct err *e)
     if (rc != 0)
         return err_set_errno(e, rc, "appending the first entry of term %" PRIu64, c->options.term);
     c->next_index++;
+    c->time_ns = entry.time_ns;
     rc = wal_sync(c->w, e);
     if (rc == 0)
         wal_commit(c->w, c->next_index - 1);
@@ -398,6 +433,9 @@ int commit_start(struct commit_log **out, struct wal *w, const struct commit_opt
     c->on_poison_ctx = ctx;
     struct wal_stats stats;
     wal_stats_get(w, &stats);
+    (void)pthread_mutex_init(&c->order_lock, NULL);
+    c->time_ns = wal_time_max(w) + DEAD_LETTER_SPAN_NS;
+    atomic_store(&c->order_ns, c->time_ns);
     c->next_index = stats.last_index + 1;
     metrics_make(c);
     int rc = queue_init(&c->proposals, options->queue_cap);

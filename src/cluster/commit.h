@@ -55,6 +55,17 @@ int commit_propose(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 int commit_propose_quiet(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 void commit_kick(struct commit_log *c);
 
+/* Acceptance instants, nanoseconds since 1970 UTC: they grow strictly along the log, over restarts
+ * and clocks that are set back too, and so identify what streams send (http-api §11.2). Whoever
+ * proposes such entries takes instants above what commit_order_lock returns, says the highest with
+ * commit_order_take, and proposes, all under the lock. An entry's time in the log is never below an
+ * instant in it, and never falls; after a dead letter entry it grows by more than the entry has
+ * letters, so that these have instants of their own. Short: nobody waits for a disk under this
+ * lock. */
+uint64_t commit_order_lock(struct commit_log *c);
+void commit_order_take(struct commit_log *c, uint64_t last_ns);
+void commit_order_unlock(struct commit_log *c);
+
 /* Consumers of committed entries (flusher, later streams) give a queue to be woken through after
  * each commit: only while it sleeps, so a consumer calls queue_sleep(), then looks at
  * wal_commit_index() once more, and only then polls. At most 8. */

@@ -140,6 +140,10 @@ struct config {
         uint64_t max_bytes; /* 0: a tenth of wal.max_bytes */
     } dlq;
     struct {
+        uint64_t keepalive_ms, keepalive_buckets, max_subscribers;
+        bool close_on_token_expiry;
+    } stream;
+    struct {
         const char *file_path; /* empty: no file seeds the control store */
         bool strict;
     } policy;

@@ -375,6 +375,18 @@ const struct config_key config_key_table[] = {
          "Budget of the dead letters."),
      .initial = "0", RANGE(MIB, PIB), .zero_ok = true},
 
+    {KEY("stream.keepalive_interval", stream.keepalive_ms, CONFIG_DURATION, "30s", "reload",
+         "A stream that has nothing to say sends a comment at least this often."),
+     RANGE(1000, HOUR_MS)},
+    {KEY("stream.keepalive_buckets", stream.keepalive_buckets, CONFIG_NUMBER, "3", "reload",
+         "The comments of a crowd are spread over so many parts of that time."),
+     RANGE(1, 1000)},
+    {KEY("stream.max_subscribers", stream.max_subscribers, CONFIG_NUMBER, "50000", "reload",
+         "Streams open at a time; a further one is answered 503."),
+     RANGE(0, 1000000)},
+    {KEY("stream.close_on_token_expiry", stream.close_on_token_expiry, CONFIG_FLAG, "false", "reload",
+         "End a stream when the token that it was opened with expires; clients open it anew.")},
+
     {KEY("policy.file_path", policy.file_path, CONFIG_TEXT, "", "reload",
          "A policy in JSON or YAML that is taken over when none is stored yet."),
      .check = check_path_or_none},
@@ -432,7 +444,6 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 static const char *const later_names[] = {
     "clickhouse.tls",
     "dlq.tables",
-    "stream",
     "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))

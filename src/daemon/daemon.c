@@ -68,6 +68,7 @@ struct daemon {
     struct dedupe *dedupe;
     struct flush *flush;
     struct replay *replay;
+    struct stream_hub *stream;
     struct api_shared api;
     struct loops *loops;
     struct seeds *seeds;     /* the last ones */
@@ -91,6 +92,21 @@ static const struct config *config_current(void *ctx)
     const struct config *c = config_ref(d->config);
     (void)pthread_mutex_unlock(&d->config_lock);
     return c;
+}
+
+static const struct access_policy *policy_current(void *ctx)
+{
+    struct control_snapshot *s = control_current(((struct daemon *)ctx)->control);
+    const struct access_policy *p = control_snapshot_policy(s);
+    if (p != NULL)
+        (void)access_policy_ref(p);
+    control_snapshot_unref(s);
+    return p;
+}
+
+static uint64_t policy_version(void *ctx)
+{
+    return control_version(((struct daemon *)ctx)->control);
 }
 
 static struct http_tls_material *tls_current(void *ctx)
@@ -117,6 +133,16 @@ static uint64_t wal_budget(const struct config *c)
 static struct schema_catalog *current_catalog(void *ctx)
 {
     return discovery_catalog_of_target(((struct daemon *)ctx)->discovery);
+}
+
+static struct schema_catalog *served_catalog(void *ctx)
+{
+    return discovery_catalog(((struct daemon *)ctx)->discovery);
+}
+
+static uint64_t catalog_version(void *ctx)
+{
+    return discovery_version(((struct daemon *)ctx)->discovery);
 }
 
 static uint64_t refreshes(void *ctx)
@@ -592,6 +618,18 @@ static int start_rest(struct daemon *d, struct err *e)
     rc = replay_start(&d->replay, &replay, e);
     if (rc != 0)
         return rc;
+    struct stream_options stream = {.wal = d->wal,
+                                    .commit = d->commit,
+                                    .loops = (uint32_t)c->server.threads,
+                                    .policy = policy_current,
+                                    .policy_version = policy_version,
+                                    .catalog = served_catalog,
+                                    .catalog_version = catalog_version,
+                                    .ctx = d};
+    rc = stream_start(&d->stream, &stream, e);
+    if (rc != 0)
+        return rc;
+    d->api.stream = d->stream;
     if (d->seeds != NULL && (rc = seeds_plant(d->seeds, d->control, SEEDS_WAIT_MS, e)) != 0)
         return rc;
     d->api.log = d->commit;
@@ -618,7 +656,6 @@ static int start_rest(struct daemon *d, struct err *e)
     d->api.limits = limits_new();
     if (d->api.limits == NULL)
         return err_set(e, -ENOMEM, "out of memory");
-    (void)pthread_mutex_init(&d->api.order_lock, NULL);
     return loops_start(&d->loops, &d->api, c->server.threads, d->listeners, d->listen_count, e);
 }
 
@@ -772,6 +809,7 @@ static void stop(struct daemon *d)
         discovery_stop(d->discovery);
     if (d->dedupe != NULL)
         dedupe_stop(d->dedupe);
+    stream_stop(d->stream);
     if (d->commit != NULL)
         commit_stop(d->commit);
     control_stop(d->control);
@@ -779,6 +817,7 @@ static void stop(struct daemon *d)
     seeds_free(d->seeds);
     if (d->loops != NULL)
         loops_free(d->loops);
+    stream_free(d->stream);
     query_runner_free(d->query);
     auth_keys_free(d->api.keys);
     limits_free(d->api.limits);

@@ -152,6 +152,7 @@ static int start_senders(struct planner *p, struct err *e)
         struct flush_sender_options o = {.flush = &p->options,
                                          .planner = &p->queue,
                                          .stopping = &p->stop,
+                                         .crowded = &p->crowded,
                                          .number = i};
         struct flush_sender *s = flush_sender_start(&o, e);
         if (s == NULL)

@@ -41,9 +41,10 @@ struct flush_job {
     uint32_t span_count;
     struct flush_rows *units; /* to send, each its own INSERT where the schema allows */
     uint32_t unit_count, unit_cap;
-    uint32_t dead; /* rows dead-lettered so far */
-    bool give_up;  /* schema trouble again is final: dead-letter */
-    bool as_data;  /* trouble of our own making again: treat as data error, bisect */
+    uint32_t dead;            /* rows dead-lettered so far */
+    struct flush_doubt doubt; /* what is known when the job begins; the sender changes it */
+    bool give_up;             /* schema trouble again is final: dead-letter */
+    bool as_data;             /* trouble of our own making again: treat as data error, bisect */
     bool dlq_enabled;
     bool hold;        /* rows with a column that is gone are held instead of dead-lettered */
     bool backlog;     /* counts against the pace of catching up */
@@ -67,6 +68,7 @@ struct flush_sender_options {
     const struct flush_options *flush;
     struct queue *planner;        /* jobs go back here */
     const _Atomic bool *stopping; /* end jobs at the next unit */
+    const _Atomic bool *crowded;  /* others wait: end jobs that have taken long at the next unit */
     unsigned number;
 };
 struct flush_sender *flush_sender_start(const struct flush_sender_options *options, struct err *e);

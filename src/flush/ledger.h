@@ -23,7 +23,7 @@
 #define FLUSH_WANTED_MS  200  /* a table that somebody waits for: between two of its cuts */
 #define FLUSH_BACKLOG    2    /* times a burst: a table with more is behind, not just busy */
 #define FLUSH_PIECES     16   /* times max_rows and max_bytes: most in the plan of a backlog, … */
-#define FLUSH_PIECE      2    /* … which goes in pieces of so many times max_rows and max_bytes */
+#define FLUSH_PIECE      1    /* … which goes in pieces of so many times max_rows and max_bytes */
 #define FLUSH_RUN_PARTS  8    /* a run is at most this fraction of a plan */
 #define FLUSH_RUN_GAP    256  /* log entries between two of a run; senders jump over wider gaps */
 #define FLUSH_RUNS_GAPPY 1024 /* with more runs than this, the gap does not matter */
@@ -67,6 +67,15 @@ struct flush_open {
     uint32_t span_count;
 };
 
+/* Rows of an open plan that may be in ClickHouse, though nobody has said so. */
+struct flush_doubt {
+    uint64_t plan_index;
+    uint64_t digest;   /* of the rows of the last insert without a clear answer, */
+    bool one;          /* if there was one */
+    bool all;          /* the plan is from before the start: any of it may have been sent */
+    uint32_t refusals; /* of rows in doubt, one after the other */
+};
+
 struct flush_table {
     struct flush_table *hash_next, *ready_next;
     char *name;
@@ -85,6 +94,7 @@ struct flush_table {
     uint32_t attempts, schema_attempts;
     uint64_t schema_refreshes; /* schema discoveries before the last of schema_attempts */
     int outcome;               /* of the last job, enum ch_outcome */
+    struct flush_doubt doubt;  /* of the open plan, as the last job left it */
     bool recount; /* the oldest run's rows and bytes are not known: flush_ledger_recount */
     bool window_warned, pending_shown;
     bool wanted; /* somebody waits for rows that are in no plan yet */

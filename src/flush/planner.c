@@ -233,6 +233,7 @@ static uint32_t read_log(struct planner *p, uint64_t now, bool *more)
     p->stalled = stalled;
     if (rc == WH_EEND && !p->replayed) {
         p->replayed = true;
+        p->replayed_index = p->applied_index;
         log_info("flush.replayed", "index=%" PRIu64 " pending_rows=%" PRIu64 " open_plans=%" PRIu64,
                  p->applied_index, flush_ledger_totals(p->ledger).rows,
                  flush_ledger_totals(p->ledger).open_plans);
@@ -358,6 +359,10 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
                                     .rows = o->rows};
     job->plan_index = o->index;
     job->dead = o->dead.count;
+    job->doubt = t->doubt;
+    if (job->doubt.plan_index != o->index)
+        job->doubt =
+            (struct flush_doubt){.plan_index = o->index, .all = o->index <= p->replayed_index};
     job->give_up = t->schema_attempts >= SCHEMA_ATTEMPTS;
     job->as_data = t->outcome == CH_BUG && t->attempts >= BUG_ATTEMPTS;
     job->dlq_enabled = p->options.dlq_enabled;
@@ -460,6 +465,7 @@ static uint64_t act(struct planner *p, uint64_t now)
     }
     if (!p->stopping)
         dispatch(p, now, &next);
+    atomic_store(&p->crowded, p->ready != NULL || p->outdated_jobs > 0);
     if (!p->reachable && p->ready != NULL && p->idle_count == p->sender_count && p->probe_ns < next)
         next = p->probe_ns;
     return next;
@@ -520,6 +526,8 @@ static uint64_t retry_after(struct planner *p, struct flush_table *t, const stru
         return PROPOSE_AGAIN_NS;
     if (job->no_schema) /* discovery has its own backoff; be there when it is through */
         return SCHEMA_AGAIN_NS;
+    if (job->stored > 0) /* a plan in pieces moves on: the next trouble is a new one */
+        t->attempts = 0;
     t->attempts++;
     if (job->outcome == CH_SCHEMA && job->reached)
         count_schema_attempt(p, t);
@@ -556,8 +564,10 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
     struct flush_table *t = job->owner;
     uint64_t wait = 0;
     bool outdated = job->target != p->options.clickhouse;
+    p->outdated_jobs -= outdated;
     ch_target_unref(job->target);
     job->target = NULL;
+    t->doubt = job->doubt;
     p->idle[p->idle_count++] = job->sender;
     if (job->backlog)
         flush_pace_end(&p->pace, job->result == FLUSH_RESULT_DONE ? 0 : job->paced - job->stored,
@@ -637,6 +647,7 @@ static void retarget(struct planner *p, struct ch_target *target)
 {
     ch_target_unref(p->options.clickhouse);
     p->options.clickhouse = target;
+    p->outdated_jobs = p->sender_count - p->idle_count;
     p->down_attempts = 0;
     p->down_outcome = CH_OK;
     p->probe_ns = 0;

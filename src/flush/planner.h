@@ -23,6 +23,9 @@ struct planner {
     bool replayed, stalled, reread, stopping;
     bool reachable;
     enum ch_outcome down_outcome; /* why not, as last logged; CH_OK: nothing logged */
+    uint64_t replayed_index;      /* up to here the log is from before the start */
+    uint32_t outdated_jobs;       /* at work for a ClickHouse that is not the one in force */
+    _Atomic bool crowded; /* a table waits for a sender, or a job is outdated; senders read it */
     uint32_t down_attempts;
     uint64_t probe_ns;
     struct flush_pace pace;

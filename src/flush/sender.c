@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A sender: one thread, one native connection, one job at a time (doc/flush.md, "Sending").
- * While it sends a unit, its helper may build the next one (ahead.h).
+/* A sender: one thread, one client of ClickHouse (insert.h), one job at a time (doc/flush.md,
+ * "Sending"). While it sends a unit, its helper may build the next one (ahead.h).
  *
  * The job's units lie on a stack. A unit is built into groups (build.h); what the encoder refuses
  * is dead-lettered and committed before anything is sent; then each group is one INSERT whose token
@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
-#include "clickhouse/http_client.h"
 #include "flush/ahead.h"
+#include "flush/insert.h"
 #include "flush/job.h"
 #include "io/clock.h"
 
@@ -24,15 +24,15 @@
 #include <string.h>
 
 #define SENDER_MAGIC     0x53454e44u
-#define DEAD_ENTRY_BYTES (64 * KIB) /* a dead letter entry is closed beyond this */
-#define YIELD_NS         2000000000u
+#define DEAD_ENTRY_BYTES (64 * KIB)  /* a dead letter entry is closed beyond this */
+#define YIELD_NS         2000000000u /* a job gives way to others, or at least says how far it is */
 #define IDLE_RELEASE_MS                                                                          \
     10000                     /* without work for so long, buffers and connection are given back \
                                */
 #define AHEAD_ROWS_MIN   1000 /* smaller units are built in no time */
 #define PROPOSE_RETRY_MS 5
 #define PROPOSE_TRIES    400
-#define TOKEN_CAP        (64 + LIMIT_NAME_BYTES + 128)
+#define DOUBT_REFUSALS   4 /* so often rows that may be stored are sent again as they are */
 
 struct flush_sender {
     uint32_t magic;
@@ -42,9 +42,7 @@ struct flush_sender {
     _Atomic bool stop;
     struct flush_job job;
     struct flush_proposal proposal; /* one at a time */
-    struct ch_target *target;       /* that the two clients were made with; NULL: there are none */
-    struct ch_native *native;
-    struct ch_http *http;
+    struct flush_client client;
     struct flush_build builds[2]; /* at hand, and the helper's; they change places */
     struct flush_build *build, *other;
     struct flush_ahead *ahead; /* NULL: not made yet */
@@ -60,7 +58,6 @@ struct flush_sender {
     bool split;   /* halves on the stack that no progress entry knows */
     bool unsaved; /* the stack differs from what a restart would find */
     uint64_t started_ns;
-    struct metric *insert_seconds;
 };
 
 /* Ends of a step, besides 0. */
@@ -184,14 +181,6 @@ static int build_failed(struct flush_sender *s, int rc, const struct err *e)
                   "table=%s: %s; its rows stay in the log and are tried again; repeated=%" PRIu64,
                   s->job.plan.table.ptr, e->text, dropped);
     return retry(s, CH_BUG, 0, e->text);
-}
-
-static void count_error(enum ch_outcome outcome)
-{
-    metric_add(metric_new(METRIC_COUNTER, "wavehouse_clickhouse_errors_total",
-                          "Operations on ClickHouse that failed, by class", "class=\"%s\"",
-                          ch_outcome_name(outcome)),
-               1);
 }
 
 /* ---- dead letters ---- */
@@ -341,102 +330,6 @@ static int dead_rows(struct flush_sender *s, const struct flush_rows *rows)
     return rc != 0 ? build_failed(s, rc, &e) : dead_commit(s);
 }
 
-/* ---- inserting ---- */
-
-/* The rows' name: all rows of the plan have its token, fewer have it with their place and digest.
- */
-static void token_of(const struct flush_job *job, const struct flush_rows *rows, char *out)
-{
-    if (rows->count == job->plan.rows)
-        (void)snprintf(out, TOKEN_CAP, "%s", job->token);
-    else
-        (void)snprintf(out, TOKEN_CAP, "%s/%u-%u.%016" PRIx64, job->token, rows->ranges[0].lo,
-                       rows->ranges[rows->range_count - 1].hi - 1, flush_rows_digest(rows));
-}
-
-static enum ch_outcome insert_native(struct flush_sender *s, const struct flush_group *g,
-                                     const char *token, bool ignore_views, struct ch_error *ce)
-{
-    struct ch_insert insert = {.table = s->job.plan.table,
-                               .columns = g->names,
-                               .types = g->types,
-                               .column_count = g->column_count,
-                               .token = token,
-                               .ignore_views = ignore_views,
-                               .row_count = g->rows.count,
-                               .write_columns = ch_block_send,
-                               .ctx = g->block};
-    must(ch_block_rows(g->block) == g->rows.count);
-    return ch_native_insert(s->native, &insert, ce);
-}
-
-static void put_url(struct buf *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        char c = *text;
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (plain)
-            buf_put_u8(out, (uint8_t)c);
-        else
-            buf_printf(out, "%%%02X", (unsigned char)c);
-    }
-}
-
-/* Servers before 20 know none of the settings, nor tokens. */
-static bool server_is_old(const struct schema_catalog *c)
-{
-    struct slice v = schema_catalog_version(c);
-    return v.len >= 2 && v.ptr[0] == '1' && v.ptr[1] >= '0' && v.ptr[1] <= '9';
-}
-
-static enum ch_outcome insert_http(struct flush_sender *s, const char *token, bool ignore_views,
-                                   struct ch_error *ce)
-{
-    const struct schema_table *t = s->source.table;
-    struct buf sql, settings, answer;
-    buf_init(&sql, SIZE_MAX);
-    buf_init(&settings, SIZE_MAX);
-    buf_init(&answer, 64 * KIB);
-    buf_put_str(&sql, "INSERT INTO ");
-    schema_put_quoted(&sql, t->name, '`');
-    const char *comma = " (";
-    for (uint32_t i = 0; i < t->column_count; i++)
-        if (t->columns[i].insertable) {
-            buf_put_str(&sql, comma);
-            schema_put_quoted(&sql, t->columns[i].name, '`');
-            comma = ", ";
-        }
-    buf_put_str(&sql, ") FORMAT JSONEachRow");
-    if (!server_is_old(s->source.catalog)) {
-        buf_put_str(&settings,
-                    "&async_insert=0&input_format_null_as_default=1"
-                    "&date_time_input_format=best_effort&input_format_skip_unknown_fields=0"
-                    "&insert_deduplicate=1"
-                    "&insert_deduplication_token=");
-        put_url(&settings, token);
-        if (ignore_views)
-            buf_put_str(&settings, "&materialized_views_ignore_errors=1");
-    }
-    buf_put_u8(&settings, 0);
-    enum ch_outcome outcome = CH_UNAVAILABLE;
-    if (s->http == NULL)
-        s->http = ch_http_new(ch_target_options(s->target));
-    if (s->http == NULL || !buf_ok(&sql) || !buf_ok(&settings)) {
-        ce->code = 0;
-        (void)snprintf(ce->text, sizeof(ce->text), "out of memory");
-    } else {
-        struct ch_http_request q = {.sql = buf_slice(&sql),
-                                    .body = buf_slice(&s->build->body),
-                                    .settings = settings.ptr,
-                                    .response_max = 64 * KIB};
-        outcome = ch_http_query(s->http, &q, &answer, ce);
-    }
-    buf_fini(&sql);
-    buf_fini(&settings);
-    buf_fini(&answer);
-    return outcome;
-}
-
 /* ---- units ---- */
 
 static int unit_push(struct flush_job *job, const struct flush_rows *rows)
@@ -473,52 +366,43 @@ static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
     return 0;
 }
 
-/* A materialized view refused the rows, for good. ClickHouse has stored them in the table by then
- * (or does so with the view's errors ignored), so halves of them, under tokens of their own, would
- * be stored again, and dead letters would be there twice. Not known of other engines: rows that go
- * through a Null table are nowhere but in its views. */
-static bool view_refused(const struct flush_sender *s, enum ch_outcome outcome,
-                         const struct ch_error *ce)
+/* ---- rows that may be stored ---- */
+
+static bool is_refusal(const struct flush_job *job, enum ch_outcome outcome)
 {
-    bool final = outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
-                 (outcome == CH_SCHEMA && s->job.give_up) || (outcome == CH_BUG && s->job.as_data);
-    return final && s->source.table->dedup_window >= 0 &&
-           strstr(ce->text, "while pushing to view") != NULL;
+    return outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
+           (outcome == CH_SCHEMA && job->give_up) || (outcome == CH_BUG && job->as_data);
 }
 
-static enum ch_outcome insert_once(struct flush_sender *s, const struct flush_group *g,
-                                   const char *token, bool ignore_views, struct ch_error *ce)
+/* Note what an insert's end says of its rows; true when it is a refusal that does not count yet:
+ * the rows may be stored from an earlier time, and then halves of them, under tokens of their own,
+ * would be stored again. A refusal that passes (the schema was changed, and is changed back) costs
+ * a few attempts; one that stays counts in the end. */
+static bool doubt_take(struct flush_job *job, const struct flush_rows *rows,
+                       enum ch_outcome outcome)
 {
-    uint64_t start = io_monotonic_ns();
-    enum ch_outcome outcome = g != NULL ? insert_native(s, g, token, ignore_views, ce)
-                                        : insert_http(s, token, ignore_views, ce);
-    metric_observe(s->insert_seconds, io_monotonic_ns() - start);
-    if (s->options.flush->inserted != NULL)
-        s->options.flush->inserted(s->options.flush->ctx, s->source.table->name);
-    return outcome;
-}
-
-/* The same rows under the same token, without the views. A server that does not know the setting
- * gives the same refusal again, and that counts. */
-static enum ch_outcome insert_past_views(struct flush_sender *s, const struct flush_group *g,
-                                         const struct flush_rows *rows, const char *token,
-                                         enum ch_outcome refused, struct ch_error *ce)
-{
-    static struct log_limit limit = LOG_LIMIT(10);
-    uint64_t dropped;
-    struct ch_error again = {0};
-    enum ch_outcome outcome = insert_once(s, g, token, true, &again);
-    if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS || outcome == CH_SCHEMA ||
-        outcome == CH_BUG)
-        return refused;
-    count_error(refused);
-    if (outcome == CH_OK && log_limit_pass(&limit, &dropped))
-        log_error("flush.view_failed",
-                  "table=%s rows=%u code=%d: %s; the rows are in the table, but this view has none "
-                  "of them; repeated=%" PRIu64,
-                  s->job.plan.table.ptr, rows->count, ce->code, ce->text, dropped);
-    *ce = again;
-    return outcome;
+    struct flush_doubt *d = &job->doubt;
+    uint64_t digest = flush_rows_digest(rows);
+    bool same = d->one && d->digest == digest;
+    if (is_refusal(job, outcome) && (same || d->all) && d->refusals < DOUBT_REFUSALS) {
+        d->refusals++;
+        return true;
+    }
+    if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE ||
+        (outcome == CH_BUG && !job->as_data)) {
+        if (!same)
+            d->refusals = 0;
+        d->one = true;
+        d->digest = digest;
+        return false;
+    }
+    if (same)
+        d->one = false;
+    if (is_refusal(job, outcome))
+        d->all = false;
+    if (outcome == CH_OK || is_refusal(job, outcome))
+        d->refusals = 0;
+    return false;
 }
 
 /* Send one group (g NULL: the lines in build.body). 0: stored, or cut into halves, or
@@ -528,29 +412,35 @@ static int group_send(struct flush_sender *s, const struct flush_group *g,
 {
     struct flush_job *job = &s->job;
     struct ch_error ce = {0};
-    char token[TOKEN_CAP];
-    token_of(job, rows, token);
-    enum ch_outcome outcome = insert_once(s, g, token, false, &ce);
-    if (view_refused(s, outcome, &ce))
-        outcome = insert_past_views(s, g, rows, token, outcome, &ce);
+    char token[FLUSH_TOKEN_CAP];
+    flush_token_of(job, rows, token);
+    struct flush_insert in = {.name = job->plan.table,
+                              .table = s->source.table,
+                              .catalog = s->source.catalog,
+                              .group = g,
+                              .lines = buf_slice(&s->build->body),
+                              .row_count = rows->count,
+                              .token = token,
+                              .give_up = job->give_up,
+                              .as_data = job->as_data,
+                              .options = s->options.flush};
+    enum ch_outcome outcome = flush_client_insert(&s->client, &in, &ce);
+    bool doubted = doubt_take(job, rows, outcome);
     if (outcome == CH_OK) {
         job->stored += rows->count;
         s->unsaved = true;
         return 0;
     }
-    count_error(outcome);
     int step = retry(s, outcome, ce.code, ce.text);
-    if (outcome == CH_SCHEMA)
+    if (outcome == CH_SCHEMA || doubted)
         s->options.flush->request_refresh(s->options.flush->ctx);
-    if (outcome == CH_SCHEMA && job->give_up)
+    if (doubted || !is_refusal(job, outcome))
+        return step;
+    if (outcome == CH_SCHEMA)
         return dead_rows(s, rows);
-    if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
-        (outcome == CH_BUG && job->as_data)) {
-        s->split = true;
-        s->unsaved = true;
-        return group_refused(s, rows);
-    }
-    return step;
+    s->split = true;
+    s->unsaved = true;
+    return group_refused(s, rows);
 }
 
 /* Send these rows as JSONEachRow. */
@@ -660,39 +550,14 @@ static int unit_run(struct flush_sender *s)
 
 /* ---- jobs ---- */
 
-static void clients_free(struct flush_sender *s)
-{
-    ch_native_free(s->native);
-    ch_http_free(s->http);
-    ch_target_unref(s->target);
-    s->native = NULL;
-    s->http = NULL;
-    s->target = NULL;
-}
-
 static int job_connect(struct flush_sender *s)
 {
     struct ch_error ce = {0};
-    if (s->target != s->job.target) {
-        clients_free(s);
-        s->target = ch_target_ref(s->job.target);
-    }
-    if (s->native == NULL)
-        s->native = ch_native_new(ch_target_options(s->target));
-    if (s->native == NULL)
-        return retry_memory(s);
-    enum ch_outcome outcome = ch_native_ping(s->native, &ce);
-    if (outcome != CH_OK) {
-        /* An idle connection may have died of old age. */
-        ch_native_disconnect(s->native);
-        outcome = ch_native_ping(s->native, &ce);
-    }
-    if (outcome == CH_OK) {
-        s->job.reached = true;
-        return 0;
-    }
-    count_error(outcome);
-    return retry(s, outcome, ce.code, ce.text);
+    enum ch_outcome outcome = flush_client_connect(&s->client, s->job.target, &ce);
+    if (outcome != CH_OK)
+        return retry(s, outcome, ce.code, ce.text);
+    s->job.reached = true;
+    return 0;
 }
 
 static void check_window(const struct schema_table *t)
@@ -745,20 +610,23 @@ static int job_schema(struct flush_sender *s)
 static int job_steps(struct flush_sender *s)
 {
     struct flush_job *job = &s->job;
+    uint64_t saved_ns = s->started_ns;
     int rc = job_connect(s);
     if (rc == 0)
         rc = job_schema(s);
     while (rc == 0 && job->unit_count > 0) {
         s->split = false;
         rc = unit_run(s);
-        bool late =
-            io_monotonic_ns() - s->started_ns > YIELD_NS || atomic_load(s->options.stopping);
-        if (rc == 0 && job->unit_count > 0 && late) {
+        bool late = io_monotonic_ns() - saved_ns > YIELD_NS;
+        if (rc == 0 && job->unit_count > 0 &&
+            (atomic_load(s->options.stopping) || (late && atomic_load(s->options.crowded)))) {
             job->result = FLUSH_RESULT_YIELD;
             return commit_progress(s);
         }
-        if (rc == 0 && s->split)
+        if (rc == 0 && (s->split || late)) {
             rc = commit_progress(s);
+            saved_ns = io_monotonic_ns();
+        }
     }
     if (rc == STEP_RETRY && s->unsaved && commit_progress(s) != 0)
         return STEP_LOG;
@@ -797,7 +665,7 @@ static void release(struct flush_sender *s)
 {
     flush_build_fini(s->build);
     flush_build_fini(s->other);
-    clients_free(s);
+    flush_client_release(&s->client);
 }
 
 static void *sender_main(void *arg)
@@ -831,8 +699,7 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
     flush_build_init(s->other = &s->builds[1]);
     buf_init(&s->ahead_payload, LIMIT_WAL_PAYLOAD_BYTES);
     buf_init(&s->proposal.payload, LIMIT_WAL_PAYLOAD_BYTES);
-    s->insert_seconds = metric_new(METRIC_SECONDS, "wavehouse_clickhouse_duration_seconds",
-                                   "Time of operations on ClickHouse", "op=\"insert\"");
+    flush_client_init(&s->client);
     int rc = queue_init(&s->queue, 16);
     if (rc == 0) {
         rc = -pthread_create(&s->thread, NULL, sender_main, s);

@@ -203,6 +203,8 @@ struct slice http_field_get(const struct http_request *r, const char *lower_name
  * dst. 1 found, 0 absent, WH_ESYNTAX bad escape, WH_ELIMIT does not fit. '+' stays '+' in
  * paths and becomes a space here. */
 int http_query_get(struct slice query, const char *key, struct buf *dst) WH_MUST_CHECK;
+/* The same for a key that may stand there more than once: *query moves behind what was found. */
+int http_query_next(struct slice *query, const char *key, struct buf *dst) WH_MUST_CHECK;
 int http_percent_decode(struct slice in, bool plus_is_space, struct buf *dst) WH_MUST_CHECK;
 
 #endif

@@ -37,6 +37,8 @@
 /* After that many reads of one connection in a row, others get their turn. */
 #define HTTP_READS_PER_WAKE   16
 #define HTTP_ACCEPTS_PER_WAKE 64
+/* Connections written in a row before others may be read: about a millisecond. */
+#define HTTP_RUNS_PER_WAKE 256
 
 /* A body that nobody wants (answered at its head) is read past up to here, so that keep-alive
  * survives a 404; a longer one costs the connection. */
@@ -202,7 +204,7 @@ struct http_server {
     void *drained_arg;
 
     struct http_list lists[HTTP_WAITS];
-    struct http_conn *dirty;
+    struct http_conn *dirty, *dirty_last;
     uint32_t conn_count;
     uint32_t conn_peak;    /* most since the heap was last trimmed */
     bool crowd;            /* conn_peak is of one that is going */

@@ -47,23 +47,27 @@ static bool spells(struct slice name, const char *key)
     return *key == '\0';
 }
 
-int http_query_get(struct slice query, const char *key, struct buf *dst)
+int http_query_next(struct slice *query, const char *key, struct buf *dst)
 {
-    const char *p = query.ptr, *end = query.len > 0 ? query.ptr + query.len : query.ptr;
+    const char *p = query->ptr, *end = query->len > 0 ? query->ptr + query->len : query->ptr;
     while (p < end) {
         const char *amp = memchr(p, '&', (size_t)(end - p));
         const char *stop = amp != NULL ? amp : end;
         const char *eq = memchr(p, '=', (size_t)(stop - p));
         struct slice name = {p, (size_t)((eq != NULL ? eq : stop) - p)};
+        p = amp != NULL ? amp + 1 : end;
         if (spells(name, key)) {
             struct slice value = {eq != NULL ? eq + 1 : stop,
                                   eq != NULL ? (size_t)(stop - eq - 1) : 0};
             int rc = http_percent_decode(value, true, dst);
+            *query = (struct slice){p, (size_t)(end - p)};
             return rc != 0 ? rc : 1;
         }
-        if (amp == NULL)
-            break;
-        p = amp + 1;
     }
     return 0;
+}
+
+int http_query_get(struct slice query, const char *key, struct buf *dst)
+{
+    return http_query_next(&query, key, dst);
 }

@@ -158,7 +158,7 @@ static bool read_parameters(struct reading *r, const struct json_node *n, bool s
     p->parameters = arena_calloc(&p->arena, count + 1u, sizeof(*p->parameters));
     if (p->parameters == NULL)
         return wrong(r, -ENOMEM);
-    const struct json_node *item = n + (count > 0);
+    const struct json_node *item = count > 0 ? n + 1 : NULL;
     for (; p->parameter_count < count; item = &p->doc.nodes[item->next]) {
         struct pipe_parameter *a = &p->parameters[p->parameter_count];
         if (!read_parameter(r, item, strict, a))

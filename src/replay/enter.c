@@ -113,7 +113,8 @@ int replay_batch_commit(struct replay *r, struct slice table, struct slice who, 
     int rc = wal_batch_finish(&b->wal, table, who);
     if (rc != 0)
         return rc;
-    rc = replay_commit(r, WAL_EVENTS, parts, wal_batch_parts(&b->wal, parts), index);
+    rc = replay_commit(r, WAL_EVENTS, parts, wal_batch_parts(&b->wal, parts),
+                       (flags & WAL_BATCH_QUIET) == 0 ? &b->wal : NULL, index);
     if (rc != 0)
         return rc;
     r->shelf_last = *index;

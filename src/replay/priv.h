@@ -132,10 +132,11 @@ bool replay_settled(struct replay *r);
 const char *replay_blocked(struct replay *r, struct slice table);
 /* rows were entered with the entry at index. */
 void replay_entered(struct replay *r, struct slice table, uint64_t index, uint32_t rows);
-/* Commit an entry; waits for it. 0 and *index; WH_EAGAIN: no room, nothing was stored; other
+/* Commit an entry; waits for it. order: the batch that it is, whose records take instants of now;
+ * NULL: none. 0 and *index; WH_EAGAIN: no room, nothing was stored; other
  * errors: the log is ending. */
 int replay_commit(struct replay *r, uint8_t type, const struct iovec *parts, int part_count,
-                  uint64_t *index) WH_MUST_CHECK;
+                  struct wal_batch_builder *order, uint64_t *index) WH_MUST_CHECK;
 int replay_commit_control(struct replay *r, uint64_t *index) WH_MUST_CHECK; /* payload */
 
 /* enter.c */

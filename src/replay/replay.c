@@ -41,8 +41,21 @@ static void wait_queue(struct queue *q, int timeout_ms)
     queue_wake_ack(q);
 }
 
+/* The batch's records become events now, whenever they were accepted: they get instants of now, for
+ * subscribers resume by them (http-api §11.3). */
+static int propose_in_order(struct replay *r, struct wal_batch_builder *batch)
+{
+    uint64_t now = io_realtime_ns(), last = commit_order_lock(r->options.commit);
+    uint64_t first = now > last ? now : last + 1;
+    wal_batch_restamp(batch, first);
+    commit_order_take(r->options.commit, first + batch->count - 1);
+    int rc = commit_propose(r->options.commit, &r->proposal);
+    commit_order_unlock(r->options.commit);
+    return rc;
+}
+
 int replay_commit(struct replay *r, uint8_t type, const struct iovec *parts, int part_count,
-                  uint64_t *index)
+                  struct wal_batch_builder *order, uint64_t *index)
 {
     struct proposal *p = &r->proposal;
     int rc = WH_EFULL;
@@ -52,7 +65,7 @@ int replay_commit(struct replay *r, uint8_t type, const struct iovec *parts, int
         p->part_count = part_count;
         memcpy(p->parts, parts, (size_t)part_count * sizeof(*parts));
         p->done = &r->answers;
-        rc = commit_propose(r->options.commit, p);
+        rc = order != NULL ? propose_in_order(r, order) : commit_propose(r->options.commit, p);
         if (rc == 0) {
             while (queue_pop(&r->answers) == NULL)
                 wait_queue(&r->answers, -1);
@@ -72,7 +85,7 @@ int replay_commit_control(struct replay *r, uint64_t *index)
     struct iovec part = {r->payload.ptr, r->payload.len};
     if (!buf_ok(&r->payload))
         return -ENOMEM;
-    int rc = replay_commit(r, WAL_CONTROL, &part, 1, index);
+    int rc = replay_commit(r, WAL_CONTROL, &part, 1, NULL, index);
     if (rc == 0)
         r->shelf_last = *index;
     return rc;

@@ -415,13 +415,21 @@ static void removed_of(struct removed *r, const struct store_letter *l, size_t v
     r->bytes = bytes_of(value_size);
 }
 
-/* The letter itself is gone: its table's index and count follow. */
-static int removed_follow(struct store_txn *t, enum store_shelf shelf, const struct removed *r)
+/* Takes a letter out of the three places: shelf, table's index, count. c stands on it
+ * in one of the first two; NULL: no cursor does. */
+static int letter_take(struct store_txn *t, enum store_shelf shelf, MDB_cursor *c,
+                       const struct removed *r)
 {
-    char key[TABLE_KEY_CAP];
+    const struct store_shelf_dbs *dbs = &t->store->shelves[shelf];
     struct slice table = {r->name, r->name_len};
-    MDB_val k = index_key(table, r->id, key);
-    int rc = mdb_del(t->txn, t->store->shelves[shelf].by_table, &k, NULL);
+    char id[KEY_LEN], indexed[TABLE_KEY_CAP];
+    MDB_val k = id_key(r->id, id), i = index_key(table, r->id, indexed);
+    MDB_dbi at = c != NULL ? mdb_cursor_dbi(c) : 0;
+    int rc = c != NULL && at == dbs->letters ? mdb_cursor_del(c, 0)
+                                             : mdb_del(t->txn, dbs->letters, &k, NULL);
+    if (rc == 0)
+        rc = c != NULL && at == dbs->by_table ? mdb_cursor_del(c, 0)
+                                              : mdb_del(t->txn, dbs->by_table, &i, NULL);
     return rc == 0 ? count_add(t, shelf, table, -1, -(int64_t)r->bytes) : rc;
 }
 
@@ -443,10 +451,8 @@ static bool remove_one(struct store_txn *t, enum store_shelf shelf, struct store
         rc = MDB_CORRUPTED;
     if (rc == 0) {
         removed_of(r, &l, v.mv_size);
-        rc = mdb_del(t->txn, dbi, &k, NULL);
+        rc = letter_take(t, shelf, NULL, r);
     }
-    if (rc == 0)
-        rc = removed_follow(t, shelf, r);
     store_txn_fail(t, rc, "removing a letter");
     return rc == 0;
 }
@@ -551,19 +557,6 @@ static int purge_look(struct purge *p, MDB_val k, MDB_val v, struct store_letter
     return letter_parse(k, v, l) ? 0 : MDB_CORRUPTED;
 }
 
-/* Remove the letter at the cursor from the three places. */
-static int purge_one(struct purge *p, const struct removed *r)
-{
-    const struct store_shelf_dbs *dbs = &p->t->store->shelves[p->shelf];
-    struct slice table = {r->name, r->name_len};
-    char key[TABLE_KEY_CAP];
-    MDB_val other = p->prefix > 0 ? id_key(r->id, key) : index_key(table, r->id, key);
-    int rc = mdb_cursor_del(p->c, 0);
-    if (rc == 0)
-        rc = mdb_del(p->t->txn, p->prefix > 0 ? dbs->letters : dbs->by_table, &other, NULL);
-    return rc == 0 ? count_add(p->t, p->shelf, table, -1, -(int64_t)r->bytes) : rc;
-}
-
 static int purge_some(struct purge *p, store_removed_fn *removed, void *ctx)
 {
     MDB_val k = {0}, v;
@@ -585,7 +578,7 @@ static int purge_some(struct purge *p, store_removed_fn *removed, void *ctx)
             (p->table.len > 0 && !slice_eq(p->table, l.table)))
             continue;
         removed_of(&r, &l, size);
-        if ((rc = purge_one(p, &r)) != 0)
+        if ((rc = letter_take(p->t, p->shelf, p->c, &r)) != 0)
             return rc;
         if (removed != NULL)
             removed(ctx, (struct slice){r.name, r.name_len}, 1, r.bytes);
@@ -634,10 +627,8 @@ uint64_t store_txn_letter_trim(struct store_txn *t, uint64_t bytes_max)
             rc = MDB_CORRUPTED;
         if (rc == 0) {
             removed_of(&r, &l, v.mv_size);
-            rc = mdb_cursor_del(c, 0);
+            rc = letter_take(t, STORE_DEAD, c, &r);
         }
-        if (rc == 0)
-            rc = removed_follow(t, STORE_DEAD, &r);
         if (rc != 0)
             break;
         count++;

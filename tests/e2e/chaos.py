@@ -29,6 +29,10 @@ instant of its insert) something made an insert's fate unknown (a kill, a cut, a
 DETACH or RENAME, in which an INSERT may store its rows and fail), and this table's schema was changed (its columns, when both copies are in one table; else the table itself), not longer before the first
 copy than the daemon may take to notice. Three copies never are, and no more plans may be concerned than there were changes.
 
+Counted apart as "forgotten by ClickHouse": an acked row that is nowhere, where the front's log of tokens proves that ClickHouse was killed
+while its INSERT was on the way, and then answered the same token as stored (lib/inserts.py, doc/flush.md). At most
+as many tokens as could be on their way at the kills.
+
 The timetable replays from the seed; how threads and processes interleave on it does not.
 """
 import argparse
@@ -41,7 +45,7 @@ import sys
 import threading
 import time
 
-from lib import audit, clickhouse, env, faults, net, tap, writers
+from lib import audit, clickhouse, env, faults, inserts, net, tap, writers
 from lib.daemon import Daemon
 from lib.tap import ok
 
@@ -254,6 +258,7 @@ class Round:
     def run(self):
         began = time.monotonic()
         self.s.control("/clear")
+        inserts.seen(self.s, clear=True)
         self.s.database(self.db)
         for table in sorted(TABLES):
             self.create(table, self.r)
@@ -333,12 +338,15 @@ class Round:
         copies = audit.merged(audit.in_tables(self.s, self.db, "at"), dead)
         v = self.verdict = audit.audit(fate, copies, self.excuse)
         said = set().union(*(c.in_table for c in clients))
+        self.inserts = inserts.seen(self.s)
+        self.plans = inserts.Plans(entries, self.inserts)
+        forgotten = self.forgotten(v)
         v.lost += [i for i in said if all(place == "dead letter" for place, _ in copies.get(i, ()))]
         strange = [x for c in clients for x in c.strange]
         damage = audit.wal_verify(self.d)
         self.totals = {"requests": sum(c.requests for c in clients), "records": len(fate), **count,
                        "stored": sum(len(x) for x in copies.values()) - len(dead), "dead": len(dead),
-                       "excused": len(v.excused), "duplicates": sum(c.duplicates for c in clients),
+                       "excused": len(v.excused), "forgotten": sum(map(len, forgotten.values())), "duplicates": sum(c.duplicates for c in clients),
                        "held": sum(map(int, re.findall(r" replay.released .*rows=(\d+)", self.d.log()))),
                        "in ClickHouse": len(said)}
         n = self.totals
@@ -347,9 +355,15 @@ class Round:
         tap.note(f"round {self.name} {self.profile}: {n['requests']} answers, {n['records']} records: {n['acked']} acked,"
                  f" {n['refused']} refused, {n['unknown']} unknown; {n['stored']} stored, {n['dead']} dead letters, {n['held']} were held,"
                  f" {n['duplicates']} answered duplicate; {sum(done.values())} faults; drained in {drain:.1f} s; twice over a schema change {n['excused']};"
-                 f" {v}; {time.monotonic() - began:.1f} s")
+                 f" forgotten by ClickHouse {n['forgotten']}; {v}; {time.monotonic() - began:.1f} s")
         good = ok(v.good(), f"round {self.name}: {v}", lambda: self.explain(v, fate, copies, entries))
-        good &= ok(balance or not v.good(), f"round {self.name}: drained",
+        if forgotten:
+            kills, tokens = self.count.get("engine.kill", 0), sorted(forgotten)
+            good &= ok(len(tokens) <= kills * self.settings["clickhouse.max_open_conns"],
+                       f"round {self.name}: {len(tokens)} INSERTs were on their way at {kills} kills of ClickHouse, and forgotten", tokens)
+            for rows in forgotten.values():
+                tap.note(self.plans.explain(rows[0]).replace("\n", "\n# "))
+        good &= ok(balance or not v.good() or forgotten and pending in (0, None), f"round {self.name}: drained",
                    f"pending {pending}, dead letters {letters}, in the log {len(dead)}, {self.drift}")
         good &= self.check_excused(v, fate, entries)
         good &= ok(not strange, f"round {self.name}: every answer is one of the contract's", "\n".join(strange[:5]))
@@ -358,6 +372,17 @@ class Round:
         if good:
             self.s.query(f"DROP DATABASE {self.db}")
             self.d.remove()
+
+    def forgotten(self, v):
+        """token → rows, taken out of the lost ones."""
+        out = {}
+        kills = [(began, ended) for began, ended, kind, *_ in self.happened if kind == "engine.kill"]
+        for ident in list(v.lost):
+            token = self.plans.forgotten(ident, kills)
+            if token:
+                out.setdefault(token, []).append(ident)
+                v.lost.remove(ident)
+        return out
 
     def check_excused(self, v, fate, entries):
         """A table has one plan on its way at a time, so a change of its schema can bring one plan's rows twice, no more."""
@@ -392,10 +417,15 @@ class Round:
         at = audit.log_places(entries)
         with open(os.path.join(self.d.dir, "journal.json"), "w", encoding="utf-8") as f:
             json.dump({"fate": fate, "copies": copies, "log": at, "happened": self.happened,
-                       "lost": v.lost, "duplicated": v.duplicated, "phantom": v.phantom, "excused": v.excused}, f)
+                       "inserts": self.inserts, "lost": v.lost, "duplicated": v.duplicated, "phantom": v.phantom, "excused": v.excused}, f)
         lines = [f"settings {self.settings}"]
         for what in ("lost", "duplicated", "phantom"):
             lines += [f"{what} {i}: {fate.get(i)} log {at.get(i)} copies {copies.get(i)}" for i in getattr(v, what)[:8]]
+        plans = {}  # a row of each plan that is concerned, and what was sent for it
+        for ident in v.lost + v.duplicated:
+            for place in self.plans.place.get(ident, ()):
+                plans.setdefault(place[:3], ident)
+        lines += [self.plans.explain(ident) for ident in list(plans.values())[:8]]
         return "\n".join(lines + [f"folder {self.d.dir}"])
 
 
@@ -443,7 +473,7 @@ class Run:
                  f" {n.get('acked', 0)} acked, {n.get('refused', 0)} refused, {n.get('unknown', 0)} unknown;"
                  f" {n.get('stored', 0)} rows stored, {n.get('dead', 0)} dead letters, {n.get('held', 0)} were held,"
                  f" {n.get('duplicates', 0)} answered duplicate, {n.get('in ClickHouse', 0)} answered from ClickHouse,"
-                 f" twice over a schema change {n.get('excused', 0)}")
+                 f" twice over a schema change {n.get('excused', 0)}, forgotten by ClickHouse {n.get('forgotten', 0)}")
         tap.note("faults: " + ", ".join(f"{k} {c}" for k, c in sorted(self.done.items())))
         tap.note(f"lost {self.lost}, duplicated {self.duplicated}, phantom {self.phantom}")
         ok(n.get("acked", 0) > 100 * rounds, "there was load", n)

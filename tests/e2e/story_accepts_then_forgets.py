@@ -7,7 +7,7 @@ Who sends again stores twice; who does not loses rows. The daemon sends again, t
 """
 import threading
 
-from lib import audit, clickhouse, net, tap, writers
+from lib import audit, clickhouse, inserts, net, tap, writers
 from lib.daemon import Daemon
 from lib.tap import ok, same
 
@@ -112,7 +112,25 @@ def daemon_killed_as_well():
         balanced(s, db, d, clients, "daemon and ClickHouse killed between storing and answering")
 
 
+def refused_when_sent_again():
+    """The block was stored, nobody said so, and its repetition is refused for its data, twice: halves would be stored again."""
+    s, db, d = make("forgets_refused")
+    with d:
+        inserts.seen(s, clear=True)
+        s.control("/fault", [{"at": "ack", "kind": "drop", "times": 1, "match": "insert into"},
+                             {"at": "data", "kind": "exception", "code": 117, "after": 100, "skip": 1, "times": 2, "match": "insert into"}])
+        rows = "".join(f'{{"id": "r{n}", "text": "{"x" * 50}"}}\n' for n in range(200))
+        same(d.ingest("ev", rows, "application/x-ndjson").status, 200, "200 rows are accepted")
+        ok(net.wait_for(lambda: len(inserts.seen(s)) >= 4 and d.pending() in (0, None), 30), "and drained")
+        sent = inserts.seen(s)
+        same([n["fault"] for n in sent], ["ack.drop", "data.exception 117", "data.exception 117", None], "in four INSERTs")
+        same(len({n["token"] for n in sent}), 1, "under one token")
+        same(s.rows(f"SELECT count(), uniqExact(id) FROM {db}.ev"), [[200, 200]], "each row is there once")
+        same((d.dlq() or {}).get("total"), 0, "no dead letters")
+        s.control("/clear")
+
+
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(connection_cut, killed_before_the_answer, daemon_killed_as_well)
+    tap.run(connection_cut, killed_before_the_answer, daemon_killed_as_well, refused_when_sent_again)

@@ -78,6 +78,15 @@ static uint64_t hash(const void *p, size_t n)
     return h | 1;
 }
 
+static bool token_known(const char *token)
+{
+    uint64_t name = hash(token, strlen(token));
+    uint32_t i = (uint32_t)name % FAKECH_TOKENS;
+    while (fake->tokens[i].name != 0 && fake->tokens[i].name != name)
+        i = (i + 1) % FAKECH_TOKENS;
+    return fake->tokens[i].name == name;
+}
+
 /* True when the token is new; then it is kept. */
 static bool token_new(const char *token, uint64_t rows)
 {
@@ -123,6 +132,11 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
             return fail(e, CH_DATA, 469, "Constraint violated");
         }
     fakech_lock(fake);
+    if (atomic_load(&fake->doubted) > 0 && token_known(token)) {
+        atomic_fetch_sub(&fake->doubted, 1);
+        fakech_unlock(fake);
+        return fail(e, CH_DATA, 117, "Incorrect data");
+    }
     if (token_new(token, hash(ids, count * sizeof(*ids))))
         for (uint64_t i = 0; i < count; i++)
             fake->stored[ids[i]]++;

@@ -32,6 +32,7 @@ struct fakech {
     _Atomic uint32_t fate_every;       /* stored, but the answer is lost */
     _Atomic uint32_t busy_every;       /* not stored: 252 */
     _Atomic uint32_t kill_after_every; /* stored, then SIGKILL to ourselves */
+    _Atomic uint32_t doubted;          /* so many repetitions of what is stored are refused: 117 */
     _Atomic bool view_fails;           /* rows of "gamma" are stored, then a view refuses them */
     _Atomic bool beta_stuck;           /* every insert into the table "beta": 252 */
     uint32_t split_rows;               /* larger blocks: too many partitions */

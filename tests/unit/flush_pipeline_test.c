@@ -529,6 +529,44 @@ static void test_view_fails(void)
     bench_end(&b);
 }
 
+/* Rows may be stored, the answer is lost, and their repetition is refused for its data (the schema
+ * changed and changed back): halves would have tokens of their own, and the rows would be there
+ * twice. */
+static void test_doubt(void)
+{
+    struct bench b;
+    bench_start(&b);
+    fake->fate_every = 2;
+    atomic_store(&fake->doubted, 3);
+    post(&b.n, "alpha", 300, &b.done);
+    while (atomic_load(&fake->inserts) == 0)
+        (void)poll(NULL, 0, 2);
+    post(&b.n, "beta", 1200, &b.done); /* with bad rows: bisected all the same */
+    ok(drain(&b.n, 10000), "a refusal of rows that may be stored stalls nothing");
+    is_u64(atomic_load(&fake->doubted), 0, "there were such refusals");
+    is_u64(stop(&b.n), 0, "stop");
+
+    fake->fate_every = 0; /* and when the answer is lost because we are killed */
+    fake->kill_after_every = 1;
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        start(&b.n, b.dir);
+        post(&b.n, "alpha", 200, &b.done);
+        (void)drain(&b.n, 120000);
+        _exit(0);
+    }
+    (void)waitpid(pid, NULL, 0);
+    fakech_unlock(fake);
+    fake->kill_after_every = 0;
+    atomic_store(&fake->doubted, 3);
+    start(&b.n, b.dir);
+    ok(drain(&b.n, 10000), "drained after a kill");
+    is_u64(atomic_load(&fake->doubted), 0, "there were refusals again");
+    check_rows(b.n.store, "doubt");
+    bench_end(&b);
+}
+
 static void test_stop_in_flight(void)
 {
     struct bench b;
@@ -789,6 +827,60 @@ static void test_backlog(void)
     tmpdir_remove(dir);
 }
 
+/* Trouble in every piece of a long plan: each piece that went makes the next wait a first one. With
+ * waits that grew from piece to piece this would take minutes. */
+static void test_pieces_backoff(void)
+{
+    struct bench b;
+    bench_start(&b);
+    atomic_store(&fake->down, true);
+    struct flush_options slow = flush_options(&b.n);
+    slow.max_rows = 50; /* plans of eight pieces */
+    slow.retry_min_ms = 40;
+    slow.retry_max_ms = 600000;
+    flush_reload(b.n.flush, &slow);
+    for (int i = 0; i < 30; i++)
+        post(&b.n, "alpha", 50, &b.done);
+    fake->fate_every = 2;
+    atomic_store(&fake->down, false);
+    ok(drain(&b.n, 8000), "a plan in pieces waits no longer for having many");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "pieces");
+    bench_end(&b);
+}
+
+/* One sender, and a table whose backlog takes long: it goes on for as long as nobody else waits. */
+static void test_gives_way(void)
+{
+    struct bench b;
+    bench_start(&b);
+    atomic_store(&fake->down, true);
+    struct flush_options one = flush_options(&b.n);
+    one.max_open_conns = 1;
+    flush_reload(b.n.flush, &one);
+    for (int i = 0; i < 100; i++)
+        post(&b.n, "alpha", 600, &b.done);
+    uint32_t first = atomic_load(&fake->next_id), kept = 0;
+    atomic_store(&fake->delay_us, 100000);
+    atomic_store(&fake->down, false);
+    while (atomic_load(&fake->inserts) < 2)
+        (void)poll(NULL, 0, 2);
+    post(&b.n, "beta", 10, &b.done);
+    uint64_t begin = io_monotonic_ns();
+    while (fake->stored[first] == 0 && io_monotonic_ns() - begin < 60000000000u)
+        (void)poll(NULL, 0, 5);
+    for (uint32_t id = 1; id < first; id++)
+        kept += fake->stored[id] == 0 && !fakech_bad_id(id);
+    ok(fake->stored[first] == 1 && kept > 0, "another table does not wait for the whole backlog");
+    atomic_store(&fake->delay_us, 0);
+    ok(drain(&b.n, 20000), "which is drained then");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.store, "gives way");
+    bench_end(&b);
+}
+
 int main(void)
 {
     fake = fakech_make();
@@ -802,10 +894,13 @@ int main(void)
     test_store_lost_dead_letters();
     test_isolation();
     test_view_fails();
+    test_doubt();
     test_stop_in_flight();
     test_no_dlq();
     test_watches();
     test_backlog();
+    test_pieces_backoff();
+    test_gives_way();
     test_kill();
     schema_catalog_unref(catalog);
     return tap_done();

@@ -279,7 +279,6 @@ int main(void)
     settings = config_load(&(struct config_options){.insecure_open = true}, &findings);
 
     struct api_shared shared = {.config = current_settings, .version = "0"};
-    (void)pthread_mutex_init(&shared.order_lock, NULL);
     struct wal_recovery found;
     struct wal_options wo = {.path = wal_path,
                              .segment_size_bytes = 64 << 20,

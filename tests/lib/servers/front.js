@@ -28,6 +28,17 @@ let faults = [], nextId = 1;
 const stats = { native_conns: 0, http_reqs: 0, injected: {} };
 const log = [];                        // queries seen, newest last
 const MAXLOG = 5000;
+// What became of each INSERT with a token: who can explain a row that is there twice, or not at all. `server`: what
+// ClickHouse said of it (null: nothing came); `fault`: what we did to it; `told`: what the client got.
+const inserts = [], MAXINSERTS = 20000;
+function noteInsert(proto, query, settings) {
+  const n = { began: Date.now(), ended: null, proto, table: (/insert\s+into\s+(?:table\s+)?([^\s(]+)/i.exec(query) || [])[1] || '',
+    token: settings.insert_deduplication_token || '', server: null, fault: null, told: null };
+  inserts.push(n);
+  if (inserts.length > MAXINSERTS) inserts.splice(0, 1000);
+  return n;
+}
+function endInsert(n, part) { if (n) { Object.assign(n, part); n.ended = Date.now(); } }
 const NAMES = { 27: 'CANNOT_PARSE_INPUT_ASSERTION_FAILED', 33: 'CANNOT_READ_ALL_DATA', 53: 'TYPE_MISMATCH',
   60: 'UNKNOWN_TABLE', 62: 'SYNTAX_ERROR', 159: 'TIMEOUT_EXCEEDED', 160: 'TOO_SLOW', 164: 'READONLY',
   202: 'TOO_MANY_SIMULTANEOUS_QUERIES', 203: 'NO_FREE_CONNECTION', 209: 'SOCKET_TIMEOUT', 210: 'NETWORK_ERROR',
@@ -148,6 +159,7 @@ function nativeSession(c) {
     const more = to.write(b.subarray(0, keep));
     if (!hit) return more;
     st.discard = true;
+    endInsert(st.note, { fault: `${at}.${hit.kind}` });
     if (hit.kind !== 'hang') setTimeout(() => end(hit.rst !== false), hit.ms || 20);
     return true;
   };
@@ -200,10 +212,12 @@ function nativeSession(c) {
             st.q = q; st.data = 0; st.heard = false; st.ended = false; st.hold = null;
             const insert = /^\s*(--[^\n]*\n\s*|\/\*.*?\*\/\s*)*insert\b/is.test(q.query);
             st.insert = insert;
+            st.note = insert ? noteInsert('native', q.query, q.settings) : null;
             log.push({ t: Date.now(), proto: 'native', rev: st.rev, client: st.name, user: st.user, query_id: q.query_id, query: q.query.slice(0, 4000), settings: q.settings, compression: q.compression });
             if (log.length > MAXLOG) log.splice(0, 1000);
             const f = pick('native', 'query', q.query);
             if (f) {
+              if (st.note) st.note.fault = `query.${f.kind}${f.code ? ' ' + f.code : ''}`;
               if (f.kind === 'delay') await sleep(f.ms);
               if (f.kind === 'drop') return end(f.rst !== false);
               if (f.kind === 'hang') { st.discard = true; return; }
@@ -239,6 +253,7 @@ function nativeSession(c) {
       if (pk && before <= (pk.after || 64) && st.data > (pk.after || 64)) {
         const f = pick('native', 'data', st.q.query);
         if (f) {
+          if (st.note) st.note.fault = `data.${f.kind}${f.code ? ' ' + f.code : ''}`;
           const keep = Math.max(0, (f.after || 64) - before);
           fwd(b.subarray(0, keep));
           if (f.kind === 'drop') { await sleep(f.ms || 20); return end(f.rst !== false); }
@@ -264,6 +279,9 @@ function nativeSession(c) {
     if (st.phase === 'opaque' && st.insert && b[0] !== 11 && b[0] !== 1 && st.data > (st.q.compression ? 60 : 30) && !st.hold) {
       if (peek('native', 'ack', st.q.query)) st.hold = pick('native', 'ack', st.q.query);
     }
+    if (st.note && !st.note.server && st.ended)
+      endInsert(st.note, { server: b[b.length - 1] === 5 ? 'stored' : `exception ${b.length > 4 ? b.readInt32LE(1) : ''}`, told: st.hold ? null : 'the same' });
+    if (st.hold && st.note) st.note.fault = `ack.${st.hold.kind}${st.hold.code ? ' ' + st.hold.code : ''}`;
     if (st.hold) {                                  // the insert is done; its answer is not passed on
       if (b[b.length - 1] === 5 || b[0] === 2) {
         const f = st.hold; st.hold = null;
@@ -288,8 +306,10 @@ function onHttp(req, res) {
     const body = Buffer.concat(chunks); const query = qp || body.toString('utf8', 0, 4000);
     const settings = Object.fromEntries([...u.searchParams].filter(([k]) => k !== 'query' && k !== 'password'));
     if (u.pathname !== '/ping') log.push({ t: Date.now(), proto: 'http', method: req.method, query: query.slice(0, 4000), settings, bytes: size, user: req.headers['x-clickhouse-user'] || settings.user });
+    const note = /^\s*insert\b/i.test(query) ? noteInsert('http', query, settings) : null;
     const f = pick('http', 'connect', query) || pick('http', 'query', query);
     if (f) {
+      endInsert(note, { fault: `query.${f.kind}${f.code ? ' ' + f.code : ''}` });
       if (f.kind === 'delay') await sleep(f.ms);
       if (f.kind === 'hang') return;
       if (f.kind === 'drop') return kill(req.socket, f.rst !== false);
@@ -303,6 +323,8 @@ function onHttp(req, res) {
     const h = Object.assign({}, req.headers); delete h['transfer-encoding']; h['content-length'] = size; h.host = `${HOST}:${backend.http}`;
     const up = http.request({ host: HOST, port: backend.http, method: req.method, path: req.url, headers: h }, ur => {
       const g = peek('http', 'response', query) && pick('http', 'response', query);
+      const code = ur.headers['x-clickhouse-exception-code'];
+      endInsert(note, { server: ur.statusCode === 200 ? 'stored' : `exception ${code || ur.statusCode}`, ...(g ? { fault: `response.${g.kind}` } : { told: 'the same' }) });
       if (g && g.kind === 'delay') return void setTimeout(() => { res.writeHead(ur.statusCode, ur.headers); ur.pipe(res); }, g.ms);
       if (g && g.kind === 'drop' && !g.after) { ur.resume(); return void ur.on('end', () => kill(req.socket, g.rst !== false)); }
       res.writeHead(ur.statusCode, ur.headers);
@@ -381,6 +403,7 @@ async function admin(req, res) {
     else if (p === '/refuse') { for (const n of (body.fronts || ['tcp'])) await frontDown(n); }
     else if (p === '/accept') { for (const n of (body.fronts || Object.keys(fronts))) await frontUp(n); }
     else if (p === '/cut') { for (const c of conns) kill(c, body.rst !== false); }
+    else if (p === '/inserts') { out = inserts.slice(); if (u.searchParams.get('clear')) inserts.length = 0; }
     else if (p === '/engine/kill') await engineStop('SIGKILL');
     else if (p === '/engine/stop') await engineStop('SIGTERM');
     else if (p === '/engine/start') await engineStart();
