@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 from lib import clickhouse, daemon, env, net, servers, tap
 from lib.tap import ok, same
@@ -82,9 +83,12 @@ def cuttable(server):
 
 
 def do(what, d, server):
-    """What a program asked for."""
+    """What a program asked for, and what came of it."""
     if what == "kill":
         d.kill()
+    elif what == "stop":
+        began = time.monotonic()
+        return {"status": d.stop(), "seconds": time.monotonic() - began}
     elif what == "start":
         d.start("/livez")
     elif what in ("clickhouse down", "clickhouse up"):
@@ -92,12 +96,12 @@ def do(what, d, server):
             (r.on if what.endswith("up") else r.off)()
     else:
         raise ValueError("nobody knows how")
+    return {}
 
 
 def answer(what, d, server):
     try:
-        do(what, d, server)
-        return {}
+        return do(what, d, server)
     except Exception as e:
         return {"error": repr(e)}
 

@@ -40,9 +40,12 @@ same((await admin.pipe("top", { limit: 1 })).data, [{ id: 0 }], "admin may run a
 same((await admin.pipes.set("top", { ...top, sql: "SELECT max(id) AS id FROM clicks" })).ok, true, "set() replaces");
 same(ids(await viewer.pipe("top")), [19], "and the next call runs the new one");
 const heard = await listen(viewer.pipe("top").stream());
+const clicks = await listen(admin.from("clicks").stream());
 await admin.from("clicks").insert({ id: 99, page: "/" });
-same([heard.stream.status, heard.events], ["live", []], "pipe().stream() opens");
+await clicks.count(1);
+same([heard.stream.status, heard.events, clicks.events.length], ["live", [], 1], "pipe().stream() opens, and is silent: a pipe is no table");
 heard.end();
+clicks.end();
 for (const time of ["once", "twice"])
     same((await admin.pipes.delete("top")).ok, true, `delete() ${time}`);
 refused(await viewer.pipe("top"), 404, "pipe not found", "then it is gone");

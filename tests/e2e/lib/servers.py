@@ -63,15 +63,12 @@ class Modern(Child):
         front = need_file(os.environ.get("WH_FRONT") or FRONT, "not in this tree")
         library = need_file(engine_library(), "scripts/deps engine")
         launcher = need_file(env.program("wavehoused-engine"), "build it: make all")
-        more = os.path.join(folder, "engine", "config.d")
-        os.makedirs(more, exist_ok=True)
-        if zone:
-            with open(os.path.join(more, "zone.xml"), "w", encoding="ascii") as f:
-                f.write(f"<clickhouse><timezone>{zone}</timezone></clickhouse>\n")
+        os.makedirs(folder, exist_ok=True)
         tcp, http, admin = net.free_port(), net.free_port(), net.free_port()
         super().__init__([node, front], os.path.join(folder, "front.log"), {
             "CHS_BIN": launcher, "CHS_LIB": library, "CHS_DIR": os.path.join(folder, "engine"),
-            "CHS_TCP": str(tcp), "CHS_HTTP": str(http), "CHS_ADMIN": str(admin)}, stdout=subprocess.PIPE)
+            "CHS_TCP": str(tcp), "CHS_HTTP": str(http), "CHS_ADMIN": str(admin),
+            **({"TZ": zone} if zone else {})}, stdout=subprocess.PIPE)
         ready = self._ready_line(60)
         backend = ready["backend"]
         self.server = clickhouse.Server("26.7", backend["tcp"], backend["http"], backend["http"], admin)
