@@ -150,6 +150,14 @@ bool runner_run_launch(struct run *r, const struct query_statement *s,
     return ch_transfer_start(q->pool, ask, &r->transfer) == 0;
 }
 
+/* How long the transfer may take. Old servers do not know a role's limit to the millisecond
+ * (query_wire_make): there it is kept here. */
+static uint64_t patience_ms(const struct query_runner *q, const struct query_entry *e)
+{
+    uint64_t own = e->terms.modern ? 0 : e->statement.limits.max_execution_ms;
+    return own > 0 && own < q->options.timeout_ms ? own : q->options.timeout_ms + TIMEOUT_GRACE_MS;
+}
+
 static void start_entry(struct query_runner *q, struct query_entry *e)
 {
     bool raw = e->terms.rendering == QUERY_RAW_DATA;
@@ -171,7 +179,7 @@ static void start_entry(struct query_runner *q, struct query_entry *e)
     }
     if (r == NULL || r->render == NULL ||
         !runner_run_launch(r, &e->statement, &e->terms, raw ? QUERY_WIRE_RAW_JSON : QUERY_WIRE_ROWS,
-                           q->options.timeout_ms + TIMEOUT_GRACE_MS, &ask)) {
+                           patience_ms(q, e), &ask)) {
         if (r != NULL)
             runner_run_free(r);
         entry_end(q, e, NULL, 0);

@@ -479,6 +479,7 @@ def suite(server):
 POLICY = {"admin_role": "admin", "tables": {"rows": {"select": {
     "tenant": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}},
     "narrow": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}, "max_rows": 1},
+    "shy": {"deny_columns": ["tenant"], "denied_aggregations": ["sum"]},
     "reader": {}}}}}
 
 
@@ -513,6 +514,11 @@ def roles(server):
             same(got(ask("reader")), ("MISS", [1, 2, 3]), say("a role without a filter, too"))
             same(got(ask("tenant")), ("MISS", []), say("without the claim nothing passes"))
             same([got(ask(r))[1] for r in ("nobody", None)], [403, 403], say("no role, no answer"))
+            for body, words in (({"columns": ["id", "tenant"]}, 'column "tenant" not allowed'),
+                                ({"aggregations": [{"fn": "sum", "column": "n"}]}, 'aggregation "sum" not allowed')):
+                a = ask("shy", body=body)
+                same((a.status, a.error), (403, words), say(words))
+                ok(f"reason={json.dumps(words)}" in d.log(), say("which is logged with its reason"), d.log_tail)
             a = d.call("POST", "/v1/query?table=rows", "{}", {"Authorization": "Bearer x.y.z"})
             same((a.status, a.error), (401, "invalid token"), say("a bad token"))
             a = ask("tenant", "acme-secret", {"columns": ["id"], "filters": [{"column": "n", "op": "eq", "value": "not a number"}]})
