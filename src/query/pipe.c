@@ -97,12 +97,6 @@ bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s)
     return p->has_ttl;
 }
 
-uint32_t query_pipe_branches(const struct query_pipe *p)
-{
-    CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
-    return p->branch_count;
-}
-
 static void put_parameter(const struct query_pipe *p, const struct pipe_parameter *a,
                           struct buf *out)
 {

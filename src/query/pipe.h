@@ -76,23 +76,13 @@ struct query_argument { /* of the query string, decoded; of equal names the firs
 };
 
 /* Write the statement for these arguments into s, which is reset first: sql and writes; tables are
- * the runner's to find (query_pipe_bind_dummy). "token" in the query string is no argument. body: a
- * JSON object, merged over them; what is none, or empty, is ignored (LIMIT_JSON_PADDING readable
- * bytes follow it). READY, REFUSED (400) or NO_MEMORY. */
+ * another's to find (query_sql_tables). "token" in the query string is no argument. body: a JSON
+ * object, merged over them; what is none, or empty, is ignored (LIMIT_JSON_PADDING readable bytes
+ * follow it). READY, REFUSED (400) or NO_MEMORY. */
 enum query_result query_pipe_bind(struct query_binder *b, const struct query_pipe *p,
                                   const struct query_argument *arguments, uint32_t count,
                                   struct slice body, struct query_statement *s,
                                   struct query_refusal *no) WH_MUST_CHECK;
-
-/* For EXPLAIN: a statement with values that stand for any, so that the tables can be found which
- * the pipe reads. A template with conditions has several branches, and reads what any of them does:
- * ask for branch 0 … query_pipe_branches(p) - 1. What an untyped placeholder without a default
- * stands for cannot be known: try guess 0, 1, … until the server takes the statement. error(…)
- * writes nothing. False: no memory. */
-#define QUERY_PIPE_GUESSES 3
-uint32_t query_pipe_branches(const struct query_pipe *p); /* at least 1 */
-bool query_pipe_bind_dummy(struct query_binder *b, const struct query_pipe *p, uint32_t branch,
-                           uint32_t guess, struct query_statement *s);
 
 /* Does the statement begin with a verb that writes (pipes.md §6), after comments, parentheses and
  * WITH …? */

@@ -91,12 +91,26 @@ static struct proposal *wait_done(struct fixture *f)
     }
 }
 
-static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *data, size_t n)
+static void push(struct fixture *f, struct proposal *p, char *data, size_t n)
 {
-    *p = (struct proposal){.type = type, .part_count = 1, .done = &f->done};
+    p->part_count = 1;
+    p->done = &f->done;
     p->parts[0] = (struct iovec){data, n};
     while (commit_propose(f->c, p) != 0)
         ;
+}
+
+static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *data, size_t n)
+{
+    *p = (struct proposal){.type = type};
+    push(f, p, data, n);
+}
+
+static void propose_after(struct fixture *f, struct proposal *p, const struct proposal *after,
+                          char *data, size_t n)
+{
+    *p = (struct proposal){.type = WAL_EVENTS, .after = after};
+    push(f, p, data, n);
 }
 
 #define MANY 500
@@ -179,6 +193,38 @@ static void test_budget(void)
             (void)usleep(50000);
     }
     ok(again, "once segments are flushed they make room, even inside the retention time");
+    fixture_close(&f);
+    tmpdir_remove(f.path);
+}
+
+/* A request in several entries, whose second finds no room: the third, for which there is some, must
+ * not be stored without it (http-api §7.7). */
+static void test_after(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    static struct proposal first, large, small, next, other;
+    static char data[60000];
+    if (!fixture_open(&f, 3 * SEGMENT))
+        return;
+    const char *cause;
+    do {
+        propose(&f, &first, WAL_EVENTS, data, sizeof(data));
+    } while (wait_done(&f) == &first && first.result == 0);
+    for (int i = 0; i < 5000 && commit_accepting(f.c, &cause); i++)
+        (void)usleep(1000);
+    propose(&f, &first, WAL_EVENTS, data, 100);
+    propose_after(&f, &large, &first, data, sizeof(data));
+    propose_after(&f, &small, &large, data, 100);
+    propose_after(&f, &next, &small, data, 100);
+    propose(&f, &other, WAL_EVENTS, data, 100);
+    int back = 0;
+    while (back < 5 && wait_done(&f) != NULL)
+        back++;
+    is_u64((uint64_t)back, 5, "all come back");
+    ok(first.result == 0, "a small entry fits");
+    ok(large.result == WH_EAGAIN, "a large one does not");
+    ok(small.result == WH_EAGAIN && next.result == WH_EAGAIN, "what comes after it is refused, too");
+    ok(other.result == 0, "another request's entry of the same length is not");
     fixture_close(&f);
     tmpdir_remove(f.path);
 }
@@ -291,6 +337,7 @@ int main(void)
     faulty.fdatasync = counting_fdatasync;
     test_group_commit();
     test_budget();
+    test_after();
     test_too_large();
     test_poison();
     test_subscribers();
