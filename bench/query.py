@@ -46,9 +46,9 @@ def measure(b, work, started):
         d.call("POST", path, json.dumps(BODY))
         out[name + "_paced"] = b.wrk(port, where, body_file, b.THINK_MS)
         after = d.metrics()
-        for r in ("hit", "miss"):
+        for r, plural in (("hit", "hits"), ("miss", "misses")):
             key = f'wavehouse_cache_lookups_total{{result="{r}"}}'
-            out[f"{name}_{r}s"] = after.get(key, 0) - before.get(key, 0)
+            out[f"{name}_{plural}"] = after.get(key, 0) - before.get(key, 0)
     b.say("fifty at once")
     reached, counter = [], "SELECT value FROM system.events WHERE event = 'SelectQuery'"
     for n in range(b.O.rounds):

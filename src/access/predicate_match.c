@@ -323,9 +323,14 @@ static bool is_judged(const struct access_condition *c)
 static enum access_match match_value(const struct access_condition *c, const struct value *v)
 {
     enum access_match result = ACCESS_OPERAND; /* until one of the operands could be used */
+    /* To the query an integer that cannot be read is NULL; of another list it may fail as a whole,
+     * and show nothing. */
+    for (uint32_t i = 0; i < c->count && c->family != ACCESS_COLUMN_INTEGER; i++)
+        if (!c->operands[i].usable)
+            return ACCESS_OPERAND;
     for (uint32_t i = 0; i < c->count; i++) {
         if (!c->operands[i].usable)
-            continue; /* of a list: the others may still match */
+            continue; /* of a list of integers: the others may still match */
         if (holds(c->op, compare(c, v, &c->operands[i])))
             return ACCESS_MATCH;
         result = ACCESS_MISMATCH;

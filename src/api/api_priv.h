@@ -148,6 +148,10 @@ void ops_livez(struct api_loop *a, struct http_request *r);
 void ops_readyz(struct api_loop *a, struct http_request *r);
 void ops_v1_health(struct api_loop *a, struct http_request *r);
 void ops_version(struct api_loop *a, struct http_request *r);
+struct query_pipe;
+/* The compiled pipe of this name, as long as the control snapshot; NULL: there is none, or it
+ * cannot be compiled. */
+struct query_pipe *api_pipe(struct api_loop *a, struct slice name);
 void ops_openapi(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);

@@ -259,14 +259,29 @@ static void op_free(struct api_loop *a, struct query_op *op)
     *(op->prev != NULL ? &op->prev->next : &a->query->first) = op->next;
     if (op->next != NULL)
         op->next->prev = op->prev;
-    free(op);
+    free(a->query->spare);
+    a->query->spare = op;
+}
+
+static struct query_op *op_new(struct query_loop *ql)
+{
+    struct query_op *op = ql->spare != NULL ? ql->spare : malloc(sizeof(*op));
+    ql->spare = NULL;
+    if (op == NULL)
+        return NULL;
+    memset(op, 0, sizeof(*op));
+    op->next = ql->first;
+    if (op->next != NULL)
+        op->next->prev = op;
+    ql->first = op;
+    return op;
 }
 
 void query_wait(struct api_loop *a, struct http_request *r, const struct query_statement *s,
                 const struct query_terms *terms)
 {
     struct query_loop *ql = a->query;
-    struct query_op *op = calloc(1, sizeof(*op));
+    struct query_op *op = op_new(ql);
     struct query_answer *hit = NULL;
     if (op == NULL) {
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
@@ -276,10 +291,6 @@ void query_wait(struct api_loop *a, struct http_request *r, const struct query_s
     op->raw = terms->rendering == QUERY_RAW_DATA;
     op->writes = s->writes;
     op->ask.done = &ql->answers;
-    op->next = ql->first;
-    if (op->next != NULL)
-        op->next->prev = op;
-    ql->first = op;
     switch (query_run(a->shared->query, s, terms, &op->ask, &hit)) {
     case QUERY_RUN_WAIT:
         return;
@@ -400,6 +411,7 @@ void query_loop_free(struct api_loop *a)
         queue_fini(&ql->pieces);
     }
     query_stream_drop_all(a);
+    free(ql->spare);
     query_select_free(ql->select);
     pipe_loop_free(ql->pipe);
     access_predicates_free(ql->predicates);

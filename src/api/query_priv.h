@@ -31,6 +31,7 @@ struct query_loop {
     struct query_statement statement;
     struct queue answers, pieces, offsets;
     struct query_op *first;
+    struct query_op *spare; /* so that a hit allocates nothing */
     struct query_stream_op *streams;
     struct query_offset *offsets_waiting;
     struct buf text, extra;

@@ -5,6 +5,8 @@
 #include "api/auth.h"
 #include "io/clock.h"
 
+#include <stdio.h>
+
 static void reply_unknown(struct api_loop *a, struct http_request *r)
 {
     buf_reset(&a->text);
@@ -61,6 +63,19 @@ static bool memory_ready(struct query_loop *ql)
     return ql->select != NULL && ql->predicates != NULL;
 }
 
+/* The role may read the table, but not what was asked of it: a denial all the same. */
+static void say_refused(struct api_loop *a, struct http_request *r,
+                        const struct schema_table *table, const struct api_identity *id,
+                        const struct access_decision *decision, const struct query_refusal *no)
+{
+    char reason[2 * LIMIT_NAME_BYTES];
+    struct access_decision d = *decision;
+    (void)snprintf(reason, sizeof(reason), "%.*s", SLICE_ARG(no->text));
+    d.status = no->status;
+    d.reason = reason;
+    api_denied_table(a, r, id, table->name, &d);
+}
+
 static void build_and_answer(struct api_loop *a, struct http_request *r,
                              const struct schema_table *table, const struct api_identity *id,
                              const struct access_decision *decision)
@@ -90,7 +105,7 @@ static void build_and_answer(struct api_loop *a, struct http_request *r,
         break;
     case QUERY_REFUSED:
         if (no.status == 403)
-            api_denied_table(a, r, id, table->name, decision);
+            say_refused(a, r, table, id, decision, &no);
         http_reply_error(r, no.status, no.text, 0);
         break;
     case QUERY_NO_MEMORY:

@@ -805,11 +805,11 @@ static void stop(struct daemon *d)
     }
     if (d->query != NULL)
         query_runner_stop(d->query);
+    stream_stop(d->stream); /* it reads what discovery has */
     if (d->discovery != NULL)
         discovery_stop(d->discovery);
     if (d->dedupe != NULL)
         dedupe_stop(d->dedupe);
-    stream_stop(d->stream);
     if (d->commit != NULL)
         commit_stop(d->commit);
     control_stop(d->control);

@@ -20,6 +20,8 @@ struct query_cache;
 /* What the executor's queue carries: first member of an entry and of a stream. */
 struct query_job {
     struct queue_link link;
+    uint64_t queued_ns;     /* monotonic */
+    struct query_job *next; /* of those that are set aside; the executor's */
     bool is_stream;
 };
 

@@ -76,6 +76,20 @@ bool query_pipe_allows(const struct query_pipe *p, struct slice role)
     return false;
 }
 
+bool query_pipe_parameter(const struct query_pipe *p, uint32_t i, struct query_pipe_parameter *out)
+{
+    if (i >= p->parameter_count)
+        return false;
+    const struct pipe_parameter *a = &p->parameters[i];
+    *out = (struct query_pipe_parameter){a->name, a->type_text, a->required};
+    return true;
+}
+
+struct slice query_pipe_description(const struct query_pipe *p)
+{
+    return p->description;
+}
+
 bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s)
 {
     CHECK_MAGIC(p, QUERY_PIPE_MAGIC);

@@ -47,6 +47,14 @@ struct slice query_pipe_name(const struct query_pipe *p);
 const struct slice *query_pipe_roles(const struct query_pipe *p, uint32_t *count);
 /* May the role (effective, not the admin) run it? */
 bool query_pipe_allows(const struct query_pipe *p, struct slice role);
+/* Declared parameter i, valid as long as the pipe; type: as it was written, empty for none. False
+ * past the last. */
+struct query_pipe_parameter {
+    struct slice name, type;
+    bool required;
+};
+bool query_pipe_parameter(const struct query_pipe *p, uint32_t i, struct query_pipe_parameter *out);
+struct slice query_pipe_description(const struct query_pipe *p); /* empty: none */
 /* cache_ttl in seconds, 0: never cached; false: none is set. */
 bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s);
 /* Append the definition as GET answers it, without empty members. */

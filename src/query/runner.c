@@ -29,6 +29,7 @@ void runner_run_free(struct run *r)
     if (r->next != NULL)
         r->next->prev = r->prev;
     q->run_count--;
+    q->stream_count -= r->kind == RUN_STREAM;
     metric_set(q->running, q->run_count);
     query_render_free(r->render);
     query_guard_fini(&r->guard);
@@ -58,6 +59,7 @@ struct run *runner_run_new(struct query_runner *q, enum run_kind kind)
         r->next->prev = r;
     q->runs = r;
     q->run_count++;
+    q->stream_count += kind == RUN_STREAM;
     metric_set(q->running, q->run_count);
     return r;
 }
@@ -148,6 +150,14 @@ bool runner_run_launch(struct run *r, const struct query_statement *s,
     return ch_transfer_start(q->pool, ask, &r->transfer) == 0;
 }
 
+/* How long the transfer may take. Old servers do not know a role's limit to the millisecond
+ * (query_wire_make): there it is kept here. */
+static uint64_t patience_ms(const struct query_runner *q, const struct query_entry *e)
+{
+    uint64_t own = e->terms.modern ? 0 : e->statement.limits.max_execution_ms;
+    return own > 0 && own < q->options.timeout_ms ? own : q->options.timeout_ms + TIMEOUT_GRACE_MS;
+}
+
 static void start_entry(struct query_runner *q, struct query_entry *e)
 {
     bool raw = e->terms.rendering == QUERY_RAW_DATA;
@@ -169,7 +179,7 @@ static void start_entry(struct query_runner *q, struct query_entry *e)
     }
     if (r == NULL || r->render == NULL ||
         !runner_run_launch(r, &e->statement, &e->terms, raw ? QUERY_WIRE_RAW_JSON : QUERY_WIRE_ROWS,
-                           q->options.timeout_ms + TIMEOUT_GRACE_MS, &ask)) {
+                           patience_ms(q, e), &ask)) {
         if (r != NULL)
             runner_run_free(r);
         entry_end(q, e, NULL, 0);
@@ -263,12 +273,49 @@ static void adopt(struct query_runner *q)
     q->options = next;
 }
 
+static void end_job(struct query_runner *q, struct query_job *job, struct query_answer *answer)
+{
+    query_answer_ref(answer);
+    if (job->is_stream)
+        runner_stream_end(q, (struct query_stream *)(void *)job, answer);
+    else
+        entry_end(q, (struct query_entry *)(void *)job, answer, 0);
+}
+
+/* A quarter of the places, one at least, is for answers that are not paced by a reader. */
+static bool stream_may_start(const struct query_runner *q)
+{
+    uint32_t most = q->options.max_concurrent - (q->options.max_concurrent + 3) / 4;
+    return q->stream_count < (most > 0 ? most : 1);
+}
+
 static void start_job(struct query_runner *q, struct query_job *job)
 {
-    if (job->is_stream)
-        runner_stream_start(q, (struct query_stream *)(void *)job);
-    else
+    uint64_t waited = io_monotonic_ns() - job->queued_ns;
+    if (waited > q->options.timeout_ms * MS_NS) {
+        end_job(q, job, q->busy);
+    } else if (!job->is_stream) {
         start_entry(q, (struct query_entry *)(void *)job);
+    } else if (stream_may_start(q)) {
+        runner_stream_start(q, (struct query_stream *)(void *)job);
+    } else if (q->aside_count >= LIMIT_QUERIES_WAITING) {
+        end_job(q, job, q->busy);
+    } else {
+        job->next = NULL;
+        *q->aside_end = job;
+        q->aside_end = &job->next;
+        q->aside_count++;
+    }
+}
+
+static struct query_job *take_aside(struct query_runner *q)
+{
+    struct query_job *job = q->aside_first;
+    q->aside_first = job->next;
+    q->aside_count--;
+    if (q->aside_first == NULL)
+        q->aside_end = &q->aside_first;
+    return job;
 }
 
 static void watch_runs(struct query_runner *q)
@@ -304,9 +351,12 @@ static void *runner_main(void *arg)
     while (!atomic_load(&q->stopping)) {
         struct queue_link *link;
         adopt(q);
+        while (q->run_count < q->options.max_concurrent && q->aside_count > 0 &&
+               stream_may_start(q))
+            start_job(q, take_aside(q));
         while (q->run_count < q->options.max_concurrent && (link = queue_pop(&q->jobs)) != NULL)
             start_job(q, QUEUE_ITEM(link, struct query_job, link));
-        metric_set(q->waiting, (int64_t)queue_count(&q->jobs));
+        metric_set(q->waiting, (int64_t)(queue_count(&q->jobs) + q->aside_count));
         watch_runs(q);
         tick(q);
         /* While there is no room, only sockets and queue_wake matter. */
@@ -336,6 +386,7 @@ enum query_run_outcome query_run(struct query_runner *q, const struct query_stat
     case QUERY_CACHE_NEW:
         break;
     }
+    e->job.queued_ns = io_monotonic_ns();
     if (queue_try_push(&q->jobs, &e->job.link) != 0) {
         query_answer_ref(q->busy);
         entry_end(q, e, q->busy, 0);
@@ -409,6 +460,7 @@ int query_runner_start(struct query_runner **out, const struct query_runner_opti
         return err_set_errno(e, -ENOMEM, "starting queries");
     q->magic = RUNNER_MAGIC;
     q->jobs.fd = -1;
+    q->aside_end = &q->aside_first;
     (void)pthread_mutex_init(&q->lock, NULL);
     q->options = q->next = *options;
     (void)ch_target_ref(options->clickhouse);
@@ -459,14 +511,10 @@ void query_runner_stop(struct query_runner *q)
             query_answer_unref(q->stopped);
         runner_run_free(r);
     }
-    while ((link = queue_pop(&q->jobs)) != NULL) {
-        struct query_job *job = QUEUE_ITEM(link, struct query_job, link);
-        query_answer_ref(q->stopped);
-        if (job->is_stream)
-            runner_stream_end(q, (struct query_stream *)(void *)job, q->stopped);
-        else
-            entry_end(q, (struct query_entry *)(void *)job, q->stopped, 0);
-    }
+    while (q->aside_count > 0)
+        end_job(q, take_aside(q), q->stopped);
+    while ((link = queue_pop(&q->jobs)) != NULL)
+        end_job(q, QUEUE_ITEM(link, struct query_job, link), q->stopped);
 }
 
 void query_runner_free(struct query_runner *q)

@@ -126,6 +126,18 @@ static struct query_answer *answer_transport(struct run *r, const struct ch_tran
     return a;
 }
 
+static struct query_answer *answer_timeout(struct run *r, const struct ch_transfer_end *end)
+{
+    uint64_t own = statement_of(r)->limits.max_execution_ms;
+    char text[96];
+    if (r->kind != RUN_ENTRY || r->entry->terms.modern || own == 0 ||
+        own >= r->runner->options.timeout_ms)
+        return answer_transport(r, end);
+    (void)snprintf(text, sizeof(text), "the query took longer than the %" PRIu64 " ms of its role",
+                   own);
+    return runner_answer_text(QUERY_LIMIT_EXCEEDED, text);
+}
+
 struct query_answer *runner_judge(struct run *r, const struct ch_transfer_end *end)
 {
     if (r->too_large)
@@ -137,8 +149,9 @@ struct query_answer *runner_judge(struct run *r, const struct ch_transfer_end *e
     switch (end->outcome) {
     case CH_TRANSFER_EXCEPTION:
         return answer_exception(r, end->code, end->status, end->text);
-    case CH_TRANSFER_FAILED:
     case CH_TRANSFER_TIMEOUT:
+        return answer_timeout(r, end);
+    case CH_TRANSFER_FAILED:
         return answer_transport(r, end);
     case CH_TRANSFER_STOPPED:
     case CH_TRANSFER_DONE:

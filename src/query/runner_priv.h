@@ -28,7 +28,6 @@ struct query_stream {
     struct query_piece *last; /* made at the start: there is always room for the end */
     _Atomic size_t window;    /* bytes on their way to the reader */
     _Atomic bool paused, cancelled;
-    uint64_t queued_ns;
 };
 
 enum run_kind {
@@ -68,7 +67,10 @@ struct query_runner {
     struct query_runner_options options; /* the thread's */
     struct ch_pool *pool;
     struct run *runs;
-    uint32_t run_count;
+    uint32_t run_count, stream_count;
+    /* Streams that wait for a place: their readers may be slow, so they never take all places. */
+    struct query_job *aside_first, **aside_end;
+    uint32_t aside_count;
     bool depend_runs;
     uint64_t refreshes; /* of the schema, when depend was made */
     uint64_t depend_sum;

@@ -207,6 +207,7 @@ int query_stream_start(struct query_runner *q, const struct query_statement *s,
     if (st == NULL)
         return -ENOMEM;
     st->job.is_stream = true;
+    st->job.queued_ns = io_monotonic_ns();
     query_statement_init(&st->statement);
     st->statement.sql.max = s->sql.max;
     buf_put_slice(&st->statement.sql, buf_slice(&s->sql));

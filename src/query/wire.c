@@ -87,13 +87,15 @@ static void put_number(struct buf *out, const char *name, uint64_t v)
 }
 
 /* paced: the answer goes at its reader's speed, which is no fault of the query; a role's own limit
- * holds all the same. */
-static void put_limits(const struct query_statement *s, uint64_t timeout_ms, bool paced,
-                       struct buf *out)
+ * holds all the same. Old servers count whole seconds, and take 0.5 for none at all. */
+static void put_limits(const struct query_statement *s, uint64_t timeout_ms, bool modern,
+                       bool paced, struct buf *out)
 {
     uint64_t ms = s->limits.max_execution_ms;
     if (ms == 0 || ms >= timeout_ms)
         ms = paced ? 0 : timeout_ms;
+    if (!modern)
+        ms = (ms + 999) / 1000 * 1000;
     if (ms > 0)
         buf_printf(out, "&max_execution_time=%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
     put_number(out, "max_rows_to_read", s->limits.max_rows_to_read);
@@ -127,7 +129,7 @@ int query_wire_make(const struct query_statement *s, const struct query_terms *t
                                   "&output_format_json_named_tuples_as_objects=1"
                                   "&output_format_json_escape_forward_slashes=0"
                                   "&output_format_json_validate_utf8=1");
-        put_limits(s, timeout_ms, piecewise && terms->modern, settings);
+        put_limits(s, timeout_ms, terms->modern, piecewise && terms->modern, settings);
         if (s->is_prefer_column && terms->modern)
             buf_put_str(settings, "&prefer_column_name_to_alias=1");
     }

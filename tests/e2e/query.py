@@ -260,6 +260,7 @@ class Suite:
         same(self.all("ev", "&min_offset=1x").status, 400, self.say("no number"))
 
     def single_flight(self):
+        self.settle()
         before = self.d.metrics()
         self.liar.seen.clear()
         answers = []
@@ -478,6 +479,7 @@ def suite(server):
 POLICY = {"admin_role": "admin", "tables": {"rows": {"select": {
     "tenant": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}},
     "narrow": {"filter": {"tenant": {"_eq": "{{jwt.tenant}}"}}, "max_rows": 1},
+    "shy": {"deny_columns": ["tenant"], "denied_aggregations": ["sum"]},
     "reader": {}}}}}
 
 
@@ -512,6 +514,11 @@ def roles(server):
             same(got(ask("reader")), ("MISS", [1, 2, 3]), say("a role without a filter, too"))
             same(got(ask("tenant")), ("MISS", []), say("without the claim nothing passes"))
             same([got(ask(r))[1] for r in ("nobody", None)], [403, 403], say("no role, no answer"))
+            for body, words in (({"columns": ["id", "tenant"]}, 'column "tenant" not allowed'),
+                                ({"aggregations": [{"fn": "sum", "column": "n"}]}, 'aggregation "sum" not allowed')):
+                a = ask("shy", body=body)
+                same((a.status, a.error), (403, words), say(words))
+                ok(f"reason={json.dumps(words)}" in d.log(), say("which is logged with its reason"), d.log_tail)
             a = d.call("POST", "/v1/query?table=rows", "{}", {"Authorization": "Bearer x.y.z"})
             same((a.status, a.error), (401, "invalid token"), say("a bad token"))
             a = ask("tenant", "acme-secret", {"columns": ["id"], "filters": [{"column": "n", "op": "eq", "value": "not a number"}]})
@@ -545,6 +552,35 @@ def busy():
         ok(codes == [200] * 8 and took >= 8 * 0.3, "eight queries, one at a time", f"{codes} {took}")
 
 
+def slow_readers():
+    """Readers that do not read hold some of the places, never all of them."""
+    s = clickhouse.generations()[0]
+    db = s.database("e2e_query_readers")
+    s.query(f"CREATE VIEW {db}.many AS SELECT number AS n, toString(number) AS s FROM numbers(50000000)")
+    with Daemon(s, db, name="query-readers", settings={"query.max_concurrent": 4, "query.default_max_rows": 100000000}) as d:
+        d.start()
+        body = b'{"select_all":true}'
+        head = b"POST /v1/query.ndjson?table=many HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        net.wait_for(lambda: d.call("POST", "/v1/query?table=many", '{"columns":["n"],"limit":1}').status == 200, 10)
+        readers = []
+        for _ in range(6):
+            c = socket.create_connection(("127.0.0.1", d.port))
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.sendall(head)
+            readers.append(c)
+        ok(net.wait_for(lambda: d.metrics()["wavehouse_query_running"] == 3, 10), "three of six slow readers have a place of four",
+           lambda: d.metrics()["wavehouse_query_running"])
+        a = d.call("POST", "/v1/query?table=many", '{"columns":["n"],"limit":2}')
+        same((a.status, len(a.json() or [])), (200, 2), "a query passes them")
+        same(d.metrics()["wavehouse_query_waiting"], 3, "three wait")
+        for c in readers[:3]:
+            c.close()
+        ok(net.wait_for(lambda: d.metrics()["wavehouse_query_waiting"] == 0, 10), "when some leave, the others come in")
+        for c in readers[3:]:
+            c.close()
+        ok(net.wait_for(lambda: d.metrics()["wavehouse_query_running"] == 0, 10), "and all end")
+
+
 def stopping():
     """A stop while a query runs: the client is answered, the daemon ends."""
     s = clickhouse.generations()[0]
@@ -574,4 +610,4 @@ if __name__ == "__main__":
     parts = []
     for one in clickhouse.generations():
         parts += suite(one) + [roles(one)]
-    tap.run(*parts, busy, stopping)
+    tap.run(*parts, busy, slow_readers, stopping)

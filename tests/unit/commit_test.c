@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log thread over a real log in a temporary folder. */
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/magic.h"
 #include "cluster/commit.h"
 #include "io/clock.h"
 #include "tests/lib/tap.h"
@@ -286,6 +288,48 @@ static void test_subscribers(void)
     tmpdir_remove(f.path);
 }
 
+/* Instants and entry times grow, whatever the clock says. */
+static void test_order(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    uint64_t far = io_realtime_ns() + UINT64_C(3600000000000); /* a clock that was set back */
+    uint64_t times[3] = {0}, first = 0;
+    for (int life = 0; life < 2 && fixture_open(&f, GIB); life++) {
+        struct proposal p[3];
+        uint64_t last = commit_order_lock(f.c);
+        if (life == 0) {
+            commit_order_take(f.c, far);
+            last = far;
+        }
+        commit_order_unlock(f.c);
+        ok(last >= far, "what was taken is the base of what follows%s",
+           life == 0 ? "" : ", after a start too");
+        for (int i = 0; i < 3; i++) {
+            char byte = 'x';
+            p[i] = (struct proposal){.type = i == 1 ? WAL_DEAD_LETTER : WAL_CONTROL,
+                                     .done = &f.done,
+                                     .parts = {{&byte, 1}},
+                                     .part_count = 1};
+            must(commit_propose(f.c, &p[i]) == 0 && wait_done(&f) == &p[i] && p[i].result == 0);
+        }
+        struct wal_cursor *c;
+        struct wal_view v;
+        struct err e;
+        must(wal_cursor_open(&c, f.w, p[0].index, &e) == 0);
+        for (int i = 0; i < 3; i++) {
+            must(wal_cursor_next(c, &v, &e) == 0);
+            times[i] = v.time_ns;
+        }
+        wal_cursor_close(c);
+        ok(times[0] >= far && times[0] > first && times[1] >= times[0],
+           "entries are not older than an instant taken before them");
+        ok(times[2] >= times[1] + 10000, "letters of one entry have instants of their own");
+        first = times[2];
+        fixture_close(&f);
+    }
+    tmpdir_remove(f.path);
+}
+
 int main(void)
 {
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
@@ -297,5 +341,6 @@ int main(void)
     test_too_large();
     test_poison();
     test_subscribers();
+    test_order();
     return tap_done();
 }

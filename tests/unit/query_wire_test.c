@@ -91,6 +91,9 @@ static void test_values(void)
     ok(wire(false, QUERY_WIRE_LINES) == 0 && has(&settings, "wait_end_of_query=1") &&
            has(&settings, "max_execution_time=30.000"),
        "an old server has no marks for errors in the middle");
+    s.limits.max_execution_ms = 1;
+    ok(wire(false, QUERY_WIRE_ROWS) == 0 && has(&settings, "max_execution_time=1.000"),
+       "and no parts of a second");
     s.writes = true;
     ok(wire(true, QUERY_WIRE_ROWS) == 0 && !has(&settings, "readonly"), "writing may write");
     s.writes = false;

@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import socket
+import threading
 import time
 
 HOST = "127.0.0.1"
@@ -130,6 +131,60 @@ def raw(port, data, timeout=10, half_close=False):
                 break
             out += piece
     return out
+
+
+class Relay:
+    """A port that leads to another one until it is cut off: then whoever is connected is hung up on, and the next is refused."""
+
+    def __init__(self, to):
+        self.to, self.port = to, free_port()
+        self.listener, self.open = None, set()
+        self.on()
+
+    def on(self):
+        self.listener = socket.create_server((HOST, self.port))
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def off(self):
+        listener, self.listener = self.listener, None
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
+            listener.close()
+        for s in list(self.open):
+            self._end(s)
+
+    def _end(self, s):
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _accept(self, listener):
+        while True:
+            try:
+                near = listener.accept()[0]
+            except OSError:
+                return
+            try:
+                far = socket.create_connection((HOST, self.to))
+            except OSError:
+                near.close()
+                continue
+            self.open |= {near, far}
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
+            if self.listener is not listener:  # cut off meanwhile
+                self._end(near)
+
+    def _copy(self, a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        self._end(a)
+        self._end(b)
+        self.open.discard(a)
 
 
 def answers(data):

@@ -54,9 +54,9 @@ class Child:
 
 
 class Modern(Child):
-    """The 26.7 engine and its front; `vars` is what tests get in their environment."""
+    """The 26.7 engine and its front; `vars` is what tests get in their environment. zone: the server's, else UTC."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, zone=None):
         node = shutil.which("node")
         if not node:
             raise Missing("node is missing: scripts/deps test")
@@ -67,7 +67,8 @@ class Modern(Child):
         tcp, http, admin = net.free_port(), net.free_port(), net.free_port()
         super().__init__([node, front], os.path.join(folder, "front.log"), {
             "CHS_BIN": launcher, "CHS_LIB": library, "CHS_DIR": os.path.join(folder, "engine"),
-            "CHS_TCP": str(tcp), "CHS_HTTP": str(http), "CHS_ADMIN": str(admin)}, stdout=subprocess.PIPE)
+            "CHS_TCP": str(tcp), "CHS_HTTP": str(http), "CHS_ADMIN": str(admin),
+            **({"TZ": zone} if zone else {})}, stdout=subprocess.PIPE)
         ready = self._ready_line(60)
         backend = ready["backend"]
         self.server = clickhouse.Server("26.7", backend["tcp"], backend["http"], backend["http"], admin)
@@ -89,9 +90,9 @@ class Modern(Child):
 
 
 class Old(Child):
-    """Debian's clickhouse-server 18.16."""
+    """Debian's clickhouse-server 18.16. zone: the server's, else UTC."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, zone=None):
         if not (shutil.which("clickhouse-server") or os.path.exists("/usr/sbin/clickhouse-server")):
             raise Missing("clickhouse-server 18.16 is not installed: scripts/deps old")
         need_file(RUN18, "not in this tree")
@@ -99,7 +100,7 @@ class Old(Child):
         tcp, http = net.free_port(), net.free_port()
         super().__init__(["sh", RUN18, os.path.abspath(folder), str(tcp), str(http)],
                          os.path.join(folder, "server.out"),
-                         {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"})
+                         {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "CH18_ZONE": zone or "UTC"})
         self.server = clickhouse.Server("18.16", tcp, http, http)
         self.vars = {"WH_CH18_TCP": tcp, "WH_CH18_HTTP": http}
         if not net.wait_for(self.server.up, 30):
