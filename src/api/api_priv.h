@@ -69,6 +69,8 @@ struct api_loop {
     struct slice param;         /* of the path of the request at hand, still percent-encoded */
     struct buf name;            /* decoded table name of the request at hand */
     struct buf text;            /* an answer being made */
+    struct buf metrics_text;    /* as rendered at metrics_ns, monotonic */
+    uint64_t metrics_ns;
     struct buf refusal;         /* an answer that says more than an error text */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */
     struct ingest_op *idle_ops; /* free list, most recently used first */
