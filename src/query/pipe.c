@@ -76,17 +76,25 @@ bool query_pipe_allows(const struct query_pipe *p, struct slice role)
     return false;
 }
 
+bool query_pipe_parameter(const struct query_pipe *p, uint32_t i, struct query_pipe_parameter *out)
+{
+    if (i >= p->parameter_count)
+        return false;
+    const struct pipe_parameter *a = &p->parameters[i];
+    *out = (struct query_pipe_parameter){a->name, a->type_text, a->required};
+    return true;
+}
+
+struct slice query_pipe_description(const struct query_pipe *p)
+{
+    return p->description;
+}
+
 bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s)
 {
     CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
     *ttl_s = p->ttl_s;
     return p->has_ttl;
-}
-
-uint32_t query_pipe_branches(const struct query_pipe *p)
-{
-    CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
-    return p->branch_count;
 }
 
 static void put_parameter(const struct query_pipe *p, const struct pipe_parameter *a,

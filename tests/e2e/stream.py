@@ -582,7 +582,7 @@ def main():
     for table in ("ev", "other", "joint", "crash", "slow", "marker", "held"):
         more = ", name String DEFAULT '', n Float64 DEFAULT 0, org String DEFAULT '', secret String DEFAULT ''" if table in ("ev", "slow") else ""
         s.query(f"CREATE TABLE {db}.{table} (id UInt32{more}) ENGINE = MergeTree ORDER BY id")
-    with daemon(server__body_timeout="60s") as d:
+    with daemon(server__body_timeout="60s", server__threads=3) as d:
         d.start("/readyz")
         d.know("ev", "other", "joint", "crash", "slow", "marker")
         for part in (basics, resume, joint, slow, dead_letters, positional, ephemeral, crashes):
