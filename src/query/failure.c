@@ -222,8 +222,9 @@ void query_failure_text(struct buf *out, struct slice text, const struct query_s
     buf_init(&form, TEXT_BYTES_MAX);
     buf_init(&scratch, 8 * TEXT_BYTES_MAX);
     /* Versions, stacks, and the statement's whole text, which the caller did not write. */
-    static const char *const marks[] = {" (version ",       ", e.what() = ",    "Stack trace:",
-                                        " in scope SELECT", " In scope SELECT", "\n"};
+    static const char *const marks[] = {" (version ", ", e.what() = ", "Stack trace:", "\n",
+                                        " in scope ", " In scope ",    " in query ",   " In query ",
+                                        ": While ",     ": while ",     "SELECT "};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         cut_at(&text, marks[i]);
     text.len = text.len < TEXT_BYTES_MAX ? text.len : TEXT_BYTES_MAX;
