@@ -99,6 +99,7 @@ enum query_class query_classify(int32_t code, const struct query_limits *limits,
     case 74:   /* CANNOT_READ_FROM_FILE_DESCRIPTOR */
     case 75:   /* CANNOT_WRITE_TO_FILE_DESCRIPTOR */
     case 76:   /* CANNOT_OPEN_FILE */
+    case 107:  /* FILE_DOESNT_EXIST: also for want of descriptors */
     case 95:   /* CANNOT_READ_FROM_SOCKET */
     case 99:   /* UNKNOWN_PACKET_FROM_CLIENT */
     case 100:  /* UNKNOWN_PACKET_FROM_SERVER */
