@@ -277,6 +277,9 @@ def schema_refresh():
         server.query(f"ALTER TABLE {database}.later ADD COLUMN x String")
         same(d.ingest("later", {"id": 2, "x": "y"}).error, 'unknown column "x" for table "later"', "a column added later is unknown")
         ok(net.wait_for(lambda: d.ingest("later", {"id": 2, "x": "y"}).status == 200, 5), "and known within seconds, without being told")
+        made = d.call("POST", "/v1/ops/query", json.dumps({"sql": f"CREATE TABLE {database}.made (id UInt32) ENGINE = MergeTree ORDER BY id"}))
+        ok(made.status == 200 and net.wait_for(lambda: d.call("GET", "/v1/ops/schema?table=made").status == 200, 5),
+           "a table that was made through the daemon is known within seconds, too", made)
 
 
 def ready_beside_a_hung_refresh():
