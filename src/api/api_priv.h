@@ -127,8 +127,7 @@ struct ingest_outcomes {
 void outcomes_reset(struct ingest_outcomes *o);
 void outcome_ok(struct ingest_outcomes *o);
 void outcome_duplicate(struct ingest_outcomes *o);
-void outcome_error(struct ingest_outcomes *o, struct slice message);
-/* The same with ClickHouse's number (0: none) and, in a dry run, the rule (NULL: none). */
+/* With ClickHouse's number (0: none) and, in a dry run, the rule (NULL: none). */
 void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t code,
                      const char *rule);
 /* A dry run's: what would be stored, as members of an object. */

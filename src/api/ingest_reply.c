@@ -57,11 +57,6 @@ void outcome_refused(struct ingest_outcomes *o, struct slice message, int32_t co
     buf_put_u8(&o->entries, '}');
 }
 
-void outcome_error(struct ingest_outcomes *o, struct slice message)
-{
-    outcome_refused(o, message, 0, NULL);
-}
-
 void outcome_shown(struct ingest_outcomes *o, struct slice members)
 {
     o->succeeded++;

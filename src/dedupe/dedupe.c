@@ -31,7 +31,6 @@ struct dedupe {
     _Atomic bool stopping;
     _Atomic uint64_t bytes_max;  /* of the table; written by the index thread */
     _Atomic uint64_t bucket_max; /* ids after which a bucket is full; the same */
-    _Atomic uint64_t durable;    /* the same */
     pthread_mutex_t limits_lock;
     struct dedupe_limits limits; /* as last told */
 };
@@ -134,7 +133,6 @@ static void *index_main(void *arg)
         take_limits(d);
         while (dedupe_index_turn(&d->index, last) && !(atomic_load(&d->stopping) && !last)) {
         }
-        atomic_store(&d->durable, d->index.durable);
         if (d->index.caught_up && !atomic_load(&d->ready))
             announce(d, start_ns);
         if (!last)
@@ -271,12 +269,4 @@ bool dedupe_wait(struct dedupe *d, struct dedupe_wait *w)
 bool dedupe_unwait(struct dedupe *d, struct dedupe_wait *w)
 {
     return dedupe_table_unwait(d->table, w);
-}
-
-void dedupe_stats_get(struct dedupe *d, struct dedupe_stats *out)
-{
-    *out = (struct dedupe_stats){.digest = dedupe_table_digest(d->table),
-                                 .ids = dedupe_table_count(d->table),
-                                 .bytes = dedupe_table_bytes(d->table),
-                                 .durable_index = atomic_load(&d->durable)};
 }

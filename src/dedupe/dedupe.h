@@ -59,11 +59,4 @@ void dedupe_settle(struct dedupe *d, const void *ids, uint32_t count, bool commi
 bool dedupe_wait(struct dedupe *d, struct dedupe_wait *w);
 bool dedupe_unwait(struct dedupe *d, struct dedupe_wait *w);
 
-/* For tests and benches: which ids are known (dedupe_table_digest), how many, and up to which log
- * index they are in the files. */
-struct dedupe_stats {
-    uint64_t digest, ids, bytes, durable_index;
-};
-void dedupe_stats_get(struct dedupe *d, struct dedupe_stats *out);
-
 #endif

@@ -434,12 +434,6 @@ void query_runner_bump(struct query_runner *q, struct slice table)
     (void)pthread_mutex_unlock(&q->lock);
 }
 
-void query_runner_bump_all(struct query_runner *q)
-{
-    CHECK_MAGIC(q, RUNNER_MAGIC);
-    query_cache_bump_all(q->cache);
-}
-
 void query_runner_reload(struct query_runner *q, const struct query_runner_options *options)
 {
     CHECK_MAGIC(q, RUNNER_MAGIC);

@@ -50,8 +50,6 @@ void query_runner_free(struct query_runner *q);
  * views and about views over it is void. Before the change is told to anybody. Any thread; a short
  * lock. */
 void query_runner_bump(struct query_runner *q, struct slice table);
-/* Anything may have changed. */
-void query_runner_bump_all(struct query_runner *q);
 
 /* ---- an answer as one text: cached, coalesced -------------------------------------------- */
 

@@ -176,7 +176,7 @@ static enum replay_step held_table(struct replay *r, struct replay_held *h,
 enum replay_step replay_held_step(struct replay *r, uint64_t now, uint64_t *next_ns)
 {
     struct err e = {0};
-    if (!atomic_exchange(&r->nudged, false) && now < r->held_due_ns) {
+    if (now < r->held_due_ns) {
         *next_ns = r->held_due_ns < *next_ns ? r->held_due_ns : *next_ns;
         return STEP_DONE;
     }

@@ -101,7 +101,7 @@ struct replay {
     struct queue tasks;   /* from others, and wake-ups */
     struct queue answers; /* proposals that come back, one at a time */
     pthread_t thread;
-    _Atomic bool stopping, draining, nudged;
+    _Atomic bool stopping, draining;
     _Atomic uint32_t task_count; /* asked and not yet answered */
     struct replay_active *active;
     struct proposal proposal;

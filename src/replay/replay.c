@@ -478,13 +478,6 @@ void replay_stop(struct replay *r)
     replay_free(r);
 }
 
-void replay_nudge(struct replay *r)
-{
-    CHECK_MAGIC(r, REPLAY_MAGIC);
-    atomic_store(&r->nudged, true);
-    queue_wake(&r->tasks);
-}
-
 void replay_drain(struct replay *r)
 {
     if (r == NULL)

@@ -63,8 +63,6 @@ void replay_stop(struct replay *r);
  * WH_ESTOPPED with their figures, so that nobody who waits for their answers holds up the end. Any
  * thread, never blocks. NULL is fine. */
 void replay_drain(struct replay *r);
-/* The schema may have changed: held rows are looked at again. Any thread, never blocks. */
-void replay_nudge(struct replay *r);
 
 /* ---- letters: the shelves of the store ----------------------------------------------------- */
 
