@@ -71,7 +71,7 @@ static uint32_t take(const char *text)
 /* Executes it if it is new; the text that answers it. */
 static void fill(const struct query_statement *s, const char *text, uint64_t ttl)
 {
-    struct query_ask ask = {0};
+    struct query_ask ask = {.done = NULL};
     struct query_answer *hit = NULL;
     struct query_entry *e = NULL;
     if (look(s, (struct query_terms){.cache_ttl_ms = -1}, &ask, &hit, &e) == QUERY_CACHE_NEW) {
@@ -84,7 +84,7 @@ static void fill(const struct query_statement *s, const char *text, uint64_t ttl
 
 static bool is_known(const struct query_statement *s, struct query_terms terms)
 {
-    struct query_ask ask = {0};
+    struct query_ask ask = {.done = NULL};
     struct query_answer *hit = NULL;
     struct query_entry *e = NULL;
     enum query_cache_found f = look(s, terms, &ask, &hit, &e);
@@ -103,7 +103,7 @@ static const struct query_terms usual = {.cache_ttl_ms = -1};
 
 static void test_sharing(struct query_statement *s)
 {
-    struct query_ask asks[50] = {0};
+    struct query_ask asks[50] = {{.done = NULL}};
     struct query_answer *hit = NULL;
     struct query_entry *e = NULL, *other = NULL;
     make(s, "SELECT 1", "a", "t");
@@ -146,7 +146,7 @@ static void test_sharing(struct query_statement *s)
 
 static void test_versions(struct query_statement *s)
 {
-    struct query_ask a1 = {0}, a2 = {0};
+    struct query_ask a1 = {.done = NULL}, a2 = {.done = NULL};
     struct query_answer *hit = NULL;
     struct query_entry *e1 = NULL, *e2 = NULL;
     make(s, "SELECT v", NULL, "clicks");
@@ -189,7 +189,7 @@ static void test_versions(struct query_statement *s)
 
 static void test_ends(struct query_statement *s)
 {
-    struct query_ask a1 = {0}, a2 = {0};
+    struct query_ask a1 = {.done = NULL}, a2 = {.done = NULL};
     struct query_answer *hit = NULL;
     struct query_entry *e = NULL, *again = NULL;
     make(s, "SELECT e", NULL, "t");

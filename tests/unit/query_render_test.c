@@ -127,8 +127,8 @@ static void test_none(void)
 static void test_exception(void)
 {
     static const char *const texts[] = {
-        "{\"meta\":[{\"name\":\"a\",\"type\":\"UInt8\"}],\"data\":[[1],\nCode: 395, "
-        "e.displayText() = DB::Exception: boo",
+        ("{\"meta\":[{\"name\":\"a\",\"type\":\"UInt8\"}],\"data\":[[1],\nCode: 395, "
+         "e.displayText() = DB::Exception: boo"),
         "{\"meta\":[{\"name\":\"a\",\"type\":\"String\"}],\"data\":[[\"x\"],[\"yCode: 395, boo",
         "{\"meta\":[],\"data\":[]\r\n__exception__\r\nabc\r\nCode: 395. DB::Exception: boo",
     };
