@@ -178,6 +178,11 @@ static void on_request(void *ctx, struct http_request *r)
         route->handler(a, r);
 }
 
+void api_again(struct api_loop *a, struct http_request *r)
+{
+    on_request(a, r);
+}
+
 void api_reply_text(struct api_loop *a, struct http_request *r, int status)
 {
     if (!buf_ok(&a->text)) {

@@ -230,7 +230,7 @@ void pipe_route(struct api_loop *a, struct http_request *r)
         return;
     }
     if (!read_arguments(a, r, &count) ||
-        !api_query_offset_reached(a, r, (struct slice){NULL, 0}, pipe_route))
+        !api_query_offset_reached(a, r, (struct slice){NULL, 0}))
         return;
     struct pipe_loop *l = a->query->pipe;
     enum query_result bound = query_pipe_bind(l->binder, p, l->list, count, r->body, s, &no);

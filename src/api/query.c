@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <strings.h>
 
-/* A client that has shut down its sending side may still read; one that waits for longer than this
- * behind it has left. */
-#define GONE_NS         UINT64_C(1000000000)
 #define TIMER_MS        100
 #define EXTRA_BYTES_MAX 1024
 #define TEXT_KEEP_BYTES (64 * KIB)
@@ -330,7 +327,7 @@ void query_timer(void *api_loop)
         if (op->raw || op->writes || !http_client_gone(op->request))
             continue;
         op->gone_ns = op->gone_ns != 0 ? op->gone_ns : now;
-        if (now - op->gone_ns < GONE_NS || !query_cancel(a->shared->query, &op->ask))
+        if (now - op->gone_ns < QUERY_GONE_NS || !query_cancel(a->shared->query, &op->ask))
             continue;
         http_reply_error(op->request, 503, SLICE_LIT("the client has closed the connection"), 0);
         op_free(a, op);
@@ -339,6 +336,7 @@ void query_timer(void *api_loop)
         buf_fini(&a->query->text);
         buf_init(&a->query->text, SIZE_MAX);
     }
+    query_stream_timer(a);
     query_offset_timer(a);
 }
 

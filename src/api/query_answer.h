@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Run a statement and answer the request with it: what POST /v1/query and the pipes share.
  *
- *   if (!api_query_offset_reached(a, r, table, again)) return;   min_offset=: waits, or answered
+ *   if (!api_query_offset_reached(a, r, table)) return;   min_offset=: waits, or answered
  *   … build the statement (statement.h, query_style_of) …
  *   api_query_answer(a, r, &statement, &how);                    answered now or later
  *
@@ -24,9 +24,8 @@ void api_query_answer(struct api_loop *a, struct http_request *r, const struct q
                       const struct query_answer_how *how);
 
 /* The request has no min_offset=, or the table (len 0: all) has come that far: true. Else false:
- * answered, or waiting, and again(a, r) is called when it has. */
-bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct slice table,
-                              void (*again)(struct api_loop *a, struct http_request *r));
+ * answered, or waiting, and its handler is called anew when it has. */
+bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct slice table);
 
 /* POST /v1/query, .csv, .ndjson; POST /v1/ops/query. */
 void query_route(struct api_loop *a, struct http_request *r);

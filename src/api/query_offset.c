@@ -13,13 +13,13 @@ struct query_offset {
     struct flush_offsets offsets; /* first */
     struct http_request *request;
     struct buf table;
-    api_handler again;
     uint64_t min_offset, until_ns;
     struct query_offset *next; /* until the timer asks again */
 };
 
-static void offset_free(struct query_offset *t)
+static void offset_free(struct api_loop *a, struct query_offset *t)
 {
+    a->query->offset_count--;
     buf_fini(&t->table);
     free(t);
 }
@@ -33,8 +33,7 @@ static void answered(struct api_loop *a, struct query_offset *t)
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
     } else if (t->offsets.flushed >= t->min_offset) {
         r->user = &reached;
-        api_refresh(a);
-        t->again(a, r);
+        api_again(a, r);
     } else if (io_monotonic_ns() >= t->until_ns || http_client_gone(r)) {
         http_reply_error(r, 503, SLICE_LIT("min_offset was not reached in time"), 1);
     } else {
@@ -42,7 +41,7 @@ static void answered(struct api_loop *a, struct query_offset *t)
         a->query->offsets_waiting = t;
         return;
     }
-    offset_free(t);
+    offset_free(a, t);
 }
 
 void query_on_offsets(void *api_loop)
@@ -73,7 +72,7 @@ void query_offset_drop_all(struct api_loop *a)
         struct query_offset *t = a->query->offsets_waiting;
         a->query->offsets_waiting = t->next;
         http_reply_error(t->request, 503, SLICE_LIT("service unavailable"), 1);
-        offset_free(t);
+        offset_free(a, t);
     }
 }
 
@@ -89,8 +88,7 @@ static bool number_of(struct slice s, uint64_t *out)
     return s.len > 0;
 }
 
-bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct slice table,
-                              api_handler again)
+bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct slice table)
 {
     struct buf *b = &a->query->text;
     uint64_t min_offset;
@@ -102,19 +100,20 @@ bool api_query_offset_reached(struct api_loop *a, struct http_request *r, struct
         http_reply_error(r, 400, SLICE_LIT("invalid min_offset"), 0);
         return false;
     }
-    struct query_offset *t = calloc(1, sizeof(*t));
+    bool full = a->query->offset_count >= LIMIT_OFFSET_WAITERS;
+    struct query_offset *t = full ? NULL : calloc(1, sizeof(*t));
     if (t != NULL) {
+        a->query->offset_count++;
         buf_init(&t->table, LIMIT_NAME_BYTES);
         buf_put_slice(&t->table, table);
     }
     if (t == NULL || !buf_ok(&t->table)) {
         if (t != NULL)
-            offset_free(t);
+            offset_free(a, t);
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
         return false;
     }
     t->request = r;
-    t->again = again;
     t->min_offset = min_offset;
     t->until_ns = io_monotonic_ns() + a->config->clickhouse.query_timeout_ms * UINT64_C(1000000);
     t->offsets.table = buf_slice(&t->table);

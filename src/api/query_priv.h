@@ -6,6 +6,10 @@
 #include "api/query_answer.h"
 #include "query/select.h"
 
+/* A client that has shut down its sending side may still read; one that waits for longer than this
+ * behind it has left. */
+#define QUERY_GONE_NS UINT64_C(1000000000)
+
 enum query_output {
     QUERY_OUTPUT_JSON,
     QUERY_OUTPUT_NDJSON,
@@ -34,6 +38,7 @@ struct query_loop {
     struct query_op *spare; /* so that a hit allocates nothing */
     struct query_stream_op *streams;
     struct query_offset *offsets_waiting;
+    uint32_t offset_count; /* waiting, or asked about */
     struct buf text, extra;
     struct pipe_loop *pipe; /* NULL until a pipe is asked for */
 };
@@ -44,6 +49,8 @@ void query_stream_answer(struct api_loop *a, struct http_request *r,
                          const struct query_statement *s, const struct query_terms *terms,
                          enum query_form form, const char *content_type, struct slice empty);
 void query_stream_drop_all(struct api_loop *a);
+/* Gives up what waits for its first byte when its client has left. */
+void query_stream_timer(struct api_loop *a);
 
 /* Waits; raw as http-api §9 has it. */
 void query_wait(struct api_loop *a, struct http_request *r, const struct query_statement *s,

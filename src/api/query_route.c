@@ -136,7 +136,7 @@ void query_route(struct api_loop *a, struct http_request *r)
     if (!api_identify(a, r, &id))
         return;
     if (api_gate_table(a, r, &id, table->name, ACCESS_SELECT, &decision) &&
-        api_query_offset_reached(a, r, table->name, query_route))
+        api_query_offset_reached(a, r, table->name))
         build_and_answer(a, r, table, &id, &decision);
     api_identity_fini(&id);
 }

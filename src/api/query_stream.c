@@ -3,6 +3,8 @@
  * the client; as much as the client has not yet taken is on its way, and no more. */
 #include "api/query_priv.h"
 
+#include "io/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +20,8 @@ struct query_stream_op {
     struct http_stream *out;      /* from then on, while the client is there */
     struct slice empty;
     size_t taken; /* bytes that were queued and not yet given back as room */
-    bool raw, begun;
+    uint64_t gone_ns; /* when its client was first seen to be gone; 0: it is not */
+    bool raw, writes, begun;
     char type[TYPE_CAP];
 };
 
@@ -155,6 +158,7 @@ void query_stream_answer(struct api_loop *a, struct http_request *r,
     op->a = a;
     op->request = r;
     op->raw = form == QUERY_FORM_RAW;
+    op->writes = s->writes;
     op->empty = empty;
     if (content_type != NULL)
         (void)snprintf(op->type, sizeof(op->type), "%s", content_type);
@@ -162,6 +166,18 @@ void query_stream_answer(struct api_loop *a, struct http_request *r,
     if (op->next != NULL)
         op->next->prev = op;
     ql->streams = op;
+}
+
+void query_stream_timer(struct api_loop *a)
+{
+    uint64_t now = io_monotonic_ns();
+    for (struct query_stream_op *op = a->query->streams; op != NULL; op = op->next) {
+        if (op->request == NULL || op->writes || !http_client_gone(op->request))
+            continue;
+        op->gone_ns = op->gone_ns != 0 ? op->gone_ns : now;
+        if (now - op->gone_ns >= QUERY_GONE_NS)
+            query_stream_cancel(a->shared->query, op->stream);
+    }
 }
 
 /* The runner has stopped and its last pieces were taken: what is left would be a mistake. */

@@ -99,6 +99,7 @@ enum query_class query_classify(int32_t code, const struct query_limits *limits,
     case 74:   /* CANNOT_READ_FROM_FILE_DESCRIPTOR */
     case 75:   /* CANNOT_WRITE_TO_FILE_DESCRIPTOR */
     case 76:   /* CANNOT_OPEN_FILE */
+    case 107:  /* FILE_DOESNT_EXIST: also for want of descriptors */
     case 95:   /* CANNOT_READ_FROM_SOCKET */
     case 99:   /* UNKNOWN_PACKET_FROM_CLIENT */
     case 100:  /* UNKNOWN_PACKET_FROM_SERVER */
@@ -222,8 +223,9 @@ void query_failure_text(struct buf *out, struct slice text, const struct query_s
     buf_init(&form, TEXT_BYTES_MAX);
     buf_init(&scratch, 8 * TEXT_BYTES_MAX);
     /* Versions, stacks, and the statement's whole text, which the caller did not write. */
-    static const char *const marks[] = {" (version ",       ", e.what() = ",    "Stack trace:",
-                                        " in scope SELECT", " In scope SELECT", "\n"};
+    static const char *const marks[] = {" (version ", ", e.what() = ", "Stack trace:", "\n",
+                                        " in scope ", " In scope ",    " in query ",   " In query ",
+                                        ": While ",     ": while ",     "SELECT "};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         cut_at(&text, marks[i]);
     text.len = text.len < TEXT_BYTES_MAX ? text.len : TEXT_BYTES_MAX;

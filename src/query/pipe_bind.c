@@ -100,7 +100,7 @@ static bool type_takes_text(enum pipe_type type, struct slice s)
 
 static const char *const type_names[] = {"", "string", "number", "boolean", "array"};
 
-/* Arrays may hold anything but objects and empty arrays. */
+/* Arrays may hold anything but objects and empty arrays, and LIMIT_QUERY_VALUES of it in all. */
 static const char *array_flaw(const struct json_doc *doc, const struct json_node *n)
 {
     if (n->kind == JSON_OBJECT)
@@ -109,6 +109,8 @@ static const char *array_flaw(const struct json_doc *doc, const struct json_node
         return NULL;
     if (n->count == 0)
         return "array parameter must not be empty";
+    if (n->next - (size_t)(n - doc->nodes) > LIMIT_QUERY_VALUES + 1)
+        return "array parameter has too many elements";
     const char *flaw = NULL;
     const struct json_node *item = n + 1;
     for (uint32_t i = 0; flaw == NULL && i < n->count; i++, item = &doc->nodes[item->next])

@@ -283,7 +283,7 @@ static void end_job(struct query_runner *q, struct query_job *job, struct query_
 }
 
 /* A quarter of the places, one at least, is for answers that are not paced by a reader. */
-static bool stream_may_start(const struct query_runner *q)
+bool runner_may_stream(const struct query_runner *q)
 {
     uint32_t most = q->options.max_concurrent - (q->options.max_concurrent + 3) / 4;
     return q->stream_count < (most > 0 ? most : 1);
@@ -296,7 +296,7 @@ static void start_job(struct query_runner *q, struct query_job *job)
         end_job(q, job, q->busy);
     } else if (!job->is_stream) {
         start_entry(q, (struct query_entry *)(void *)job);
-    } else if (stream_may_start(q)) {
+    } else if (runner_may_stream(q)) {
         runner_stream_start(q, (struct query_stream *)(void *)job);
     } else if (q->aside_count >= LIMIT_QUERIES_WAITING) {
         end_job(q, job, q->busy);
@@ -316,6 +316,25 @@ static struct query_job *take_aside(struct query_runner *q)
     if (q->aside_first == NULL)
         q->aside_end = &q->aside_first;
     return job;
+}
+
+/* Whoever has waited too long, or has left, is told now: a place may not come for a long time. */
+static void watch_aside(struct query_runner *q)
+{
+    uint64_t now = io_monotonic_ns(), most = q->options.timeout_ms * MS_NS;
+    struct query_job **at = &q->aside_first;
+    while (*at != NULL) {
+        struct query_job *job = *at;
+        bool left = atomic_load(&((struct query_stream *)(void *)job)->cancelled);
+        if (!left && (now <= job->queued_ns || now - job->queued_ns <= most)) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        q->aside_count--;
+        end_job(q, job, left ? q->stopped : q->busy);
+    }
+    q->aside_end = at;
 }
 
 static void watch_runs(struct query_runner *q)
@@ -352,12 +371,13 @@ static void *runner_main(void *arg)
         struct queue_link *link;
         adopt(q);
         while (q->run_count < q->options.max_concurrent && q->aside_count > 0 &&
-               stream_may_start(q))
+               runner_may_stream(q))
             start_job(q, take_aside(q));
         while (q->run_count < q->options.max_concurrent && (link = queue_pop(&q->jobs)) != NULL)
             start_job(q, QUEUE_ITEM(link, struct query_job, link));
         metric_set(q->waiting, (int64_t)(queue_count(&q->jobs) + q->aside_count));
         watch_runs(q);
+        watch_aside(q);
         tick(q);
         /* While there is no room, only sockets and queue_wake matter. */
         bool full = q->run_count >= q->options.max_concurrent;

@@ -91,6 +91,8 @@ bool runner_is_raw(const struct run *r);
 
 /* runner.c */
 struct run *runner_run_new(struct query_runner *q, enum run_kind kind);
+/* Has one more answer in pieces a place? */
+bool runner_may_stream(const struct query_runner *q);
 void runner_run_free(struct run *r);
 bool runner_run_launch(struct run *r, const struct query_statement *s,
                        const struct query_terms *terms, enum query_wire wire, uint64_t timeout_ms,

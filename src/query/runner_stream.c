@@ -178,7 +178,11 @@ void runner_stream_watch(struct run *r, uint64_t now)
     struct query_stream *st = r->stream;
     uint64_t patience = (q->options.timeout_ms + TIMEOUT_GRACE_MS) * MS_NS;
     bool paused = atomic_load(&st->paused);
-    bool late = !paused && now > r->moved_ns && now - r->moved_ns > patience;
+    /* A reader may take its time, but not the place of those who wait for one. */
+    bool full = q->run_count >= q->options.max_concurrent;
+    bool crowded = (q->aside_count > 0 && (full || !runner_may_stream(q))) ||
+                   (full && queue_count(&q->jobs) > 0);
+    bool late = (!paused || crowded) && now > r->moved_ns && now - r->moved_ns > patience;
     if (atomic_load(&st->cancelled) || late) {
         struct query_answer *a = q->stopped;
         if (late)
