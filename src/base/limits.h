@@ -101,8 +101,8 @@
 /* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
  * minutes, which is longer than anybody does. */
 #define LIMIT_QUERIES_WAITING 1000
-/* Requests of one loop that wait for their min_offset=: the planner, which inserts must not wait for,
- * is asked ten times a second for each. */
+/* Requests of one loop that wait for their min_offset=: the planner, which inserts must not wait
+ * for, is asked ten times a second for each. */
 #define LIMIT_OFFSET_WAITERS 1000
 /* One statement of /v1/ops/query (http-api §1). */
 #define LIMIT_SQL_BODY_BYTES (16 * MIB)
