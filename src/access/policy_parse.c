@@ -264,7 +264,7 @@ static int rule_of(struct parser *ps, const char *field, struct slice column,
 static int by_column(const void *a, const void *b)
 {
     const struct access_rule *x = a, *y = b;
-    int r = access_slice_compare(x->column, y->column);
+    int r = slice_compare(x->column, y->column);
     return r != 0 ? r : (int)x->op - (int)y->op;
 }
 
@@ -441,8 +441,8 @@ static bool is_ambiguous(const struct parser *ps, const struct json_node *table)
 
 static int by_role(const void *a, const void *b)
 {
-    return access_slice_compare(((const struct access_grant *)a)->role,
-                                ((const struct access_grant *)b)->role);
+    return slice_compare(((const struct access_grant *)a)->role,
+                         ((const struct access_grant *)b)->role);
 }
 
 static int operation_first(struct parser *ps, const struct json_node *n, struct access_table *t)
@@ -538,8 +538,8 @@ static int table_of(struct parser *ps, const struct json_node *n, struct access_
 
 static int by_name(const void *a, const void *b)
 {
-    return access_slice_compare(((const struct access_table *)a)->name,
-                                ((const struct access_table *)b)->name);
+    return slice_compare(((const struct access_table *)a)->name,
+                         ((const struct access_table *)b)->name);
 }
 
 static int tables_of(struct parser *ps, const struct json_node *n)

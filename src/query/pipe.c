@@ -237,25 +237,18 @@ void query_pipes_unref(struct query_pipes *s)
     free(s);
 }
 
-static int compare(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return r != 0 ? r : (a.len > b.len) - (a.len < b.len);
-}
-
 /* Where the name stands, or belongs. */
 static uint32_t place_of(const struct query_pipes *s, struct slice name, bool *found)
 {
     uint32_t low = 0, high = s->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (compare(s->list[middle]->name, name) < 0)
+        if (slice_compare(s->list[middle]->name, name) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    *found = low < s->count && compare(s->list[low]->name, name) == 0;
+    *found = low < s->count && slice_compare(s->list[low]->name, name) == 0;
     return low;
 }
 
