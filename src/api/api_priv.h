@@ -87,8 +87,8 @@ typedef void (*api_handler)(struct api_loop *a, struct http_request *r);
  * wait.
  */
 void api_refresh(struct api_loop *a);
-/* The request anew, with its body: one that has waited. Its route and parameter are found again, for
- * others were served meanwhile. */
+/* The request anew, with its body: one that has waited. Its route and parameter are found again,
+ * for others were served meanwhile. */
 void api_again(struct api_loop *a, struct http_request *r);
 
 /* Ingest: ingest.h, and what the loop calls. */

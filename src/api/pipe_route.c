@@ -222,8 +222,7 @@ void pipe_route(struct api_loop *a, struct http_request *r)
         http_reply_error(r, 503, SLICE_LIT("schema not loaded yet"), 5);
         return;
     }
-    if (!read_arguments(a, r, &count) ||
-        !api_query_offset_reached(a, r, (struct slice){NULL, 0}))
+    if (!read_arguments(a, r, &count) || !api_query_offset_reached(a, r, (struct slice){NULL, 0}))
         return;
     struct pipe_loop *l = a->query->pipe;
     enum query_result bound = query_pipe_bind(l->binder, p, l->list, count, r->body, s, &no);

@@ -19,7 +19,7 @@ struct query_stream_op {
     struct http_request *request; /* until the head is out */
     struct http_stream *out;      /* from then on, while the client is there */
     struct slice empty;
-    size_t taken; /* bytes that were queued and not yet given back as room */
+    size_t taken;     /* bytes that were queued and not yet given back as room */
     uint64_t gone_ns; /* when its client was first seen to be gone; 0: it is not */
     bool raw, writes, begun;
     char type[TYPE_CAP];

@@ -225,7 +225,7 @@ void query_failure_text(struct buf *out, struct slice text, const struct query_s
     /* Versions, stacks, and the statement's whole text, which the caller did not write. */
     static const char *const marks[] = {" (version ", ", e.what() = ", "Stack trace:", "\n",
                                         " in scope ", " In scope ",    " in query ",   " In query ",
-                                        ": While ",     ": while ",     "SELECT "};
+                                        ": While ",   ": while ",      "SELECT "};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         cut_at(&text, marks[i]);
     text.len = text.len < TEXT_BYTES_MAX ? text.len : TEXT_BYTES_MAX;
