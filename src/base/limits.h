@@ -91,9 +91,12 @@
 /* Access control (access-control.md §2). A token comes in a header or the target, so the head's
  * limit bounds it; a JWKS document and a policy come from outside and have the limit of ops bodies.
  */
-#define LIMIT_TOKEN_BYTES  LIMIT_HTTP_HEAD_BYTES
-#define LIMIT_JWKS_BYTES   (1 * MIB)
-#define LIMIT_JWKS_KEYS    64   /* issuers publish a handful; a token without kid tries them all */
+#define LIMIT_TOKEN_BYTES LIMIT_HTTP_HEAD_BYTES
+#define LIMIT_JWKS_BYTES  (1 * MIB)
+#define LIMIT_JWKS_KEYS   64 /* issuers publish a handful */
+/* Signatures tried for one token, which anybody can send; only one without kid has several keys
+ * that fit. Up to milliseconds each, on a socket loop. */
+#define LIMIT_JWKS_TRIES   8
 #define LIMIT_TOKENS       4096 /* verified ones that a thread remembers: at 1 KiB each, 4 MiB */
 #define LIMIT_POLICY_BYTES (1 * MIB)
 #define LIMIT_TEMPLATES    16   /* claims named in one policy value */
