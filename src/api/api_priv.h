@@ -66,10 +66,10 @@ struct api_loop {
     struct ingest_access_loop *access;
     struct query_loop *query;
     struct ingest_turns *turns;
-    struct slice param;         /* of the path of the request at hand, still percent-encoded */
-    struct buf name;            /* decoded table name of the request at hand */
-    struct buf text;            /* an answer being made */
-    struct buf metrics_text;    /* as rendered at metrics_ns, monotonic */
+    struct slice param;      /* of the path of the request at hand, still percent-encoded */
+    struct buf name;         /* decoded table name of the request at hand */
+    struct buf text;         /* an answer being made */
+    struct buf metrics_text; /* as rendered at metrics_ns, monotonic */
     uint64_t metrics_ns;
     struct buf refusal;         /* an answer that says more than an error text */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */

@@ -95,8 +95,8 @@ struct query_pipe {
     struct pipe_name *names; /* the declared ones first, in order */
     uint32_t part_count;
     struct pipe_part *parts;
-    uint32_t odd_count;           /* double braces that are no placeholder */
-    uint32_t *odd;                /* offsets of the first of them */
+    uint32_t odd_count; /* double braces that are no placeholder */
+    uint32_t *odd;      /* offsets of the first of them */
 };
 #define PIPE_ODD_MAX 16 /* that a warning tells about */
 

@@ -197,8 +197,8 @@ static void test_budget(void)
     tmpdir_remove(f.path);
 }
 
-/* A request in several entries, whose second finds no room: the third, for which there is some, must
- * not be stored without it (http-api §7.7). */
+/* A request in several entries, whose second finds no room: the third, for which there is some,
+ * must not be stored without it (http-api §7.7). */
 static void test_after(void)
 {
     struct fixture f = {.path = tmpdir_make()};
@@ -223,7 +223,8 @@ static void test_after(void)
     is_u64((uint64_t)back, 5, "all come back");
     ok(first.result == 0, "a small entry fits");
     ok(large.result == WH_EAGAIN, "a large one does not");
-    ok(small.result == WH_EAGAIN && next.result == WH_EAGAIN, "what comes after it is refused, too");
+    ok(small.result == WH_EAGAIN && next.result == WH_EAGAIN,
+       "what comes after it is refused, too");
     ok(other.result == 0, "another request's entry of the same length is not");
     fixture_close(&f);
     tmpdir_remove(f.path);
