@@ -331,6 +331,7 @@ enum access_signature access_keys_verify(const struct access_keys *k, const stru
                                          struct slice signature)
 {
     enum access_signature result = ACCESS_SIGNATURE_NO_KEY;
+    uint32_t tries = 0;
     if (!access_keys_take(k, alg))
         return ACCESS_SIGNATURE_BAD;
     for (uint32_t i = 0; i < k->count && result != ACCESS_SIGNATURE_GOOD; i++) {
@@ -338,7 +339,7 @@ enum access_signature access_keys_verify(const struct access_keys *k, const stru
         /* A secret has no name: whatever kid a token brings is of no consequence. */
         if (!k->secret && kid != NULL && !(key->has_kid && slice_eq(key->kid, *kid)))
             continue;
-        if (fits(key, alg))
+        if (fits(key, alg) && tries++ < LIMIT_JWKS_TRIES)
             result = verify_one(key, alg, data, signature) ? ACCESS_SIGNATURE_GOOD
                                                            : ACCESS_SIGNATURE_BAD;
     }

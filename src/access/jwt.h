@@ -44,8 +44,8 @@ struct access_jwt;
 struct access_jwt *access_jwt_new(struct access_keys *keys, const struct access_jwt_rules *rules);
 void access_jwt_free(struct access_jwt *v);
 
-/* now_s: seconds since 1970 UTC. Does not block; up to LIMIT_JWKS_KEYS signature checks (under a
- * millisecond each) for a token without kid. -ENOMEM, and *out says invalid; else 0. */
+/* now_s: seconds since 1970 UTC. Does not block; up to LIMIT_JWKS_TRIES signature checks for a
+ * token without kid. -ENOMEM, and *out says invalid; else 0. */
 int access_jwt_verify(struct access_jwt *v, struct slice token, int64_t now_s,
                       struct access_jwt_verdict *out) WH_MUST_CHECK;
 

@@ -377,6 +377,30 @@ static void documents(void)
     ok(got.why != NULL && strstr(got.why, "claims") != NULL,
        "RFC 8037 A.4 has a good signature over no claims");
     access_jwt_free(v);
+    /* The same token, which names no key, with its key behind others. */
+    for (int others = LIMIT_JWKS_TRIES - 1; others <= LIMIT_JWKS_TRIES; others++) {
+        buf_init(&many, SIZE_MAX);
+        buf_put_str(&many, "{\"keys\":[");
+        for (int i = 0; i < others; i++)
+            buf_printf(&many,
+                       "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":"
+                       "\"%c1qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"},",
+                       'A' + i);
+        buf_put_str(&many, "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":"
+                           "\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}\n");
+        buf_put_u8(&many, '\0');
+        v = of_jwks(many.ptr);
+        got =
+            verdict(v,
+                    SLICE_LIT("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc."
+                              "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVs"
+                              "Pt9g7sVvpAr_MuM0KAg"),
+                    NOW, NULL);
+        ok(got.why != NULL && (strstr(got.why, "claims") != NULL) == (others < LIMIT_JWKS_TRIES),
+           "%d other keys: %s", others, got.why);
+        access_jwt_free(v);
+        buf_fini(&many);
+    }
 }
 
 static void numbers(void)
