@@ -103,29 +103,6 @@
 #define LIMIT_CLAIM_VALUES 1000 /* elements of an array claim in _in */
 #define LIMIT_PREDICATES   1024 /* compiled row filters that a thread keeps */
 
-/* Queries (http-api §1, §8). An answer that is held, as ClickHouse sends it and as it is rendered.
- */
-#define LIMIT_QUERY_RESULT_BYTES (64 * MIB)
-/* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
- * minutes, which is longer than anybody does. */
-#define LIMIT_QUERIES_WAITING 1000
-/* Requests of one loop that wait for their min_offset=: the planner, which inserts must not wait
- * for, is asked ten times a second for each. */
-#define LIMIT_OFFSET_WAITERS 1000
-/* One statement of /v1/ops/query (http-api §1). */
-#define LIMIT_SQL_BODY_BYTES (16 * MIB)
-/* Documents of the control store (src/control). One is as large as a request may be; all of them
- * are held in memory, and copied with each change. A pipe's name is part of a URL and of a key. */
-#define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
-#define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
-#define LIMIT_PIPES             1000
-/* Changes that wait for the planner, their documents: while it cannot go on, requests pile up. */
-#define LIMIT_CONTROL_WAITING (32 * MIB)
-#define LIMIT_PIPE_NAME_BYTES 256
-#define LIMIT_PIPE_PARAMETERS 256 /* far more than any statement is called with */
-
-/* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
- * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
 /* Queries (http-api §8). A body is 1 MiB; names and types repeat in its statement, which has to
  * stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.
