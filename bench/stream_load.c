@@ -6,7 +6,7 @@
  *   stream_load idle PORT TABLE SUBSCRIBERS                 prints "ready", ends when stdin does
  *
  * Each row has a number and the instant at which it was posted; each subscriber checks that the
- * numbers have no gap. `raw` replaces the daemon by a thread of this program that does nothing but
+ * numbers have no gap. `raw` replaces the daemon by a process that does nothing but
  * send the same bytes to the same sockets: what the kernel and this reader can do at most. Rows per
  * second 0: as fast as it goes. One line of JSON on stdout. */
 #include <arpa/inet.h>
@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -46,8 +48,11 @@ static uint64_t frames, gaps, repeats, bytes;
 static uint32_t latency[US_MAX + 1]; /* by microsecond */
 static const char *table;
 static int batch;
-static _Atomic uint64_t posted;
-static _Atomic bool stop_posting;
+/* Shared with the process that is the bare sender: it has as many descriptors as we do. */
+static struct shared {
+    _Atomic uint64_t posted;
+    _Atomic bool stop, stopped;
+} * shared;
 
 static uint64_t now_ns(void)
 {
@@ -163,13 +168,31 @@ static void pace(uint64_t began, uint64_t rows, uint64_t per_second)
     }
 }
 
+static void read_answer(int fd)
+{
+    static char answer[4096];
+    ssize_t got = recv(fd, answer, sizeof(answer) - 1, 0);
+    if (got <= 0)
+        die("answer");
+    answer[got] = '\0';
+    const char *length = strcasestr(answer, "content-length:"), *body = strstr(answer, "\r\n\r\n");
+    if (strncmp(answer, "HTTP/1.1 200", 12) != 0 || length == NULL || body == NULL) {
+        fprintf(stderr, "%.*s\n", 200, answer);
+        exit(1);
+    }
+    long left = strtol(length + 15, NULL, 10) - (answer + got - (body + 4));
+    for (; left > 0; left -= got)
+        if ((got = recv(fd, answer, sizeof(answer), 0)) <= 0)
+            die("answer");
+}
+
 static void *post_main(void *arg)
 {
     const struct poster *p = arg;
     int fd = connect_to(p->port, 0);
-    char *body = malloc((size_t)batch * 64), head[256], answer[4096];
+    char *body = malloc((size_t)batch * 64), head[256];
     uint64_t began = now_ns(), rows = 0;
-    while (!atomic_load(&stop_posting)) {
+    while (!atomic_load(&shared->stop)) {
         size_t n = rows_put(body, rows, now_ns());
         int h = sprintf(head,
                         "POST /v1/ingest?table=%s HTTP/1.1\r\nHost: h\r\nContent-Type: "
@@ -177,16 +200,9 @@ static void *post_main(void *arg)
                         table, n);
         if (send(fd, head, (size_t)h, MSG_MORE) != h || send(fd, body, n, 0) != (ssize_t)n)
             die("post");
-        ssize_t got = recv(fd, answer, sizeof(answer) - 1, 0);
-        if (got <= 0)
-            die("answer");
-        answer[got] = '\0';
-        if (strncmp(answer, "HTTP/1.1 200", 12) != 0) {
-            fprintf(stderr, "%s\n", answer);
-            exit(1);
-        }
+        read_answer(fd);
         rows += (uint64_t)batch;
-        atomic_store(&posted, rows);
+        atomic_store(&shared->posted, rows);
         pace(began, rows, p->rows_per_second);
     }
     return NULL;
@@ -209,9 +225,8 @@ static void send_all(int fd, const char *p, size_t n)
     }
 }
 
-static void *raw_main(void *arg)
+static void raw_main(const struct raw *r)
 {
-    const struct raw *r = arg;
     int *fds = malloc(count * sizeof(int)), one = 1;
     char *block = malloc((size_t)batch * 256 + 64), sink[1024];
     for (uint32_t i = 0; i < count; i++) {
@@ -221,7 +236,7 @@ static void *raw_main(void *arg)
         send_all(fds[i], ": connected\n\n", 13);
     }
     uint64_t began = now_ns(), rows = 0;
-    while (!atomic_load(&stop_posting)) {
+    while (!atomic_load(&shared->stop)) {
         char *at = block;
         uint64_t now = now_ns();
         for (int i = 0; i < batch; i++)
@@ -233,10 +248,9 @@ static void *raw_main(void *arg)
         for (uint32_t i = 0; i < count; i++)
             send_all(fds[i], block, (size_t)(at - block));
         rows += (uint64_t)batch;
-        atomic_store(&posted, rows);
+        atomic_store(&shared->posted, rows);
         pace(began, rows, r->rows_per_second);
     }
-    return NULL;
 }
 
 static int raw_listen(uint16_t *port)
@@ -304,9 +318,11 @@ int main(int argc, char **argv)
     table = argv[3];
     count = (uint32_t)atoi(argv[4]);
     subs = calloc(count, sizeof(*subs));
-    if (subs == NULL)
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (subs == NULL || shared == MAP_FAILED)
         die("memory");
     pthread_t poster;
+    pid_t sender = 0;
     struct poster p = {.port = port};
     struct raw r = {0};
     bool raw = strcmp(argv[1], "raw") == 0, idle = strcmp(argv[1], "idle") == 0;
@@ -316,7 +332,13 @@ int main(int argc, char **argv)
     }
     if (raw) {
         r.listen_fd = raw_listen(&port);
-        (void)pthread_create(&poster, NULL, raw_main, &r);
+        sender = fork();
+        if (sender == 0) {
+            raw_main(&r);
+            atomic_store(&shared->stopped, true);
+            (void)pause(); /* the sockets stay until everything was read */
+            _exit(0);
+        }
     }
     int ep = open_all(port);
     while (ready < count)
@@ -335,21 +357,24 @@ int main(int argc, char **argv)
         (void)pthread_create(&poster, NULL, post_main, &p);
     while (now_ns() < until)
         turn(ep);
-    atomic_store(&stop_posting, true);
+    atomic_store(&shared->stop, true);
     /* What was posted must come, for ten seconds at most. */
     uint64_t limit = now_ns() + UINT64_C(10000000000);
     bool joined = false;
-    while ((!joined || frames < atomic_load(&posted) * count) && now_ns() < limit) {
+    while ((!joined || frames < atomic_load(&shared->posted) * count) && now_ns() < limit) {
         turn(ep);
-        joined = joined || pthread_tryjoin_np(poster, NULL) == 0;
+        if (!joined)
+            joined = raw ? atomic_load(&shared->stopped) : pthread_tryjoin_np(poster, NULL) == 0;
     }
+    if (raw)
+        (void)kill(sender, SIGKILL);
     double seconds = (double)(now_ns() - began) / 1e9;
-    uint64_t want = atomic_load(&posted) * count;
+    uint64_t want = atomic_load(&shared->posted) * count;
     printf("{\"subscribers\":%u,\"rows\":%" PRIu64 ",\"frames\":%" PRIu64 ",\"missing\":%" PRIu64
            ",\"gaps\":%" PRIu64 ",\"repeats\":%" PRIu64
            ",\"seconds\":%.3f,\"deliveries_per_s\":%.0f,\"mb_per_s\":%.1f,\"p50_ms\":%.3f,"
            "\"p99_ms\":%.3f,\"p999_ms\":%.3f}\n",
-           count, atomic_load(&posted), frames, want - frames, gaps, repeats, seconds,
+           count, atomic_load(&shared->posted), frames, want - frames, gaps, repeats, seconds,
            (double)frames / seconds, (double)bytes / seconds / 1e6, quantile_ms(0.5),
            quantile_ms(0.99), quantile_ms(0.999));
     return frames == want && gaps == 0 && repeats == 0 ? 0 : 1;

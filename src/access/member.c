@@ -36,10 +36,7 @@ struct named {
 
 static int by_name(const void *a, const void *b)
 {
-    const struct slice x = ((const struct named *)a)->name, y = ((const struct named *)b)->name;
-    size_t n = x.len < y.len ? x.len : y.len;
-    int r = n == 0 ? 0 : memcmp(x.ptr, y.ptr, n);
-    return r != 0 ? r : (x.len > y.len) - (x.len < y.len);
+    return slice_compare(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
 int access_duplicate_key(const struct json_doc *doc, const struct json_node *obj,

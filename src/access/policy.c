@@ -10,13 +10,6 @@
 #include <stdlib.h>
 #include <strings.h>
 
-int access_slice_compare(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = n == 0 ? 0 : memcmp(a.ptr, b.ptr, n);
-    return r != 0 ? r : (a.len > b.len) - (a.len < b.len);
-}
-
 const char *access_op_name(enum access_op op)
 {
     return op == ACCESS_SELECT ? "select" : "insert";
@@ -81,14 +74,12 @@ struct slice access_policy_admin_role(const struct access_policy *p)
 
 static int table_is(const void *name, const void *table)
 {
-    return access_slice_compare(*(const struct slice *)name,
-                                ((const struct access_table *)table)->name);
+    return slice_compare(*(const struct slice *)name, ((const struct access_table *)table)->name);
 }
 
 static int grant_is(const void *role, const void *grant)
 {
-    return access_slice_compare(*(const struct slice *)role,
-                                ((const struct access_grant *)grant)->role);
+    return slice_compare(*(const struct slice *)role, ((const struct access_grant *)grant)->role);
 }
 
 const struct access_grant *access_policy_grant(const struct access_policy *p, struct slice table,

@@ -264,7 +264,7 @@ static int rule_of(struct parser *ps, const char *field, struct slice column,
 static int by_column(const void *a, const void *b)
 {
     const struct access_rule *x = a, *y = b;
-    int r = access_slice_compare(x->column, y->column);
+    int r = slice_compare(x->column, y->column);
     return r != 0 ? r : (int)x->op - (int)y->op;
 }
 
@@ -316,6 +316,11 @@ static bool is(const struct parser *ps, const struct json_node *key, const char 
     return json_string_is(ps->doc, key, name);
 }
 
+#define INSERT_MEMBERS "allow_columns, deny_columns and check"
+#define SELECT_MEMBERS                                                                 \
+    "allow_columns, deny_columns, filter, allowed_aggregations, denied_aggregations, " \
+    "max_rows, max_rows_to_read, max_execution_time and max_memory_usage"
+
 /* One member of a grant; what GET shall answer for it is appended to ps->json. */
 static int field_of(struct parser *ps, const struct json_node *key, struct access_grant *g)
 {
@@ -354,7 +359,9 @@ static int field_of(struct parser *ps, const struct json_node *key, struct acces
         struct slice name;
         rc = name_of(ps, key, &name);
         if (rc == 0)
-            rc = ignored(ps, name, "means nothing here");
+            rc = ignored(ps, name,
+                         select ? "means nothing here; known are " SELECT_MEMBERS
+                                : "means nothing here; known are " INSERT_MEMBERS);
     }
     buf_put_str(&ps->json, ps->json.len > 1 ? "," : "");
     buf_put(&ps->json, ps->doc->text + key->off - 1, (size_t)key->len + 2);
@@ -434,8 +441,8 @@ static bool is_ambiguous(const struct parser *ps, const struct json_node *table)
 
 static int by_role(const void *a, const void *b)
 {
-    return access_slice_compare(((const struct access_grant *)a)->role,
-                                ((const struct access_grant *)b)->role);
+    return slice_compare(((const struct access_grant *)a)->role,
+                         ((const struct access_grant *)b)->role);
 }
 
 static int operation_first(struct parser *ps, const struct json_node *n, struct access_table *t)
@@ -531,8 +538,8 @@ static int table_of(struct parser *ps, const struct json_node *n, struct access_
 
 static int by_name(const void *a, const void *b)
 {
-    return access_slice_compare(((const struct access_table *)a)->name,
-                                ((const struct access_table *)b)->name);
+    return slice_compare(((const struct access_table *)a)->name,
+                         ((const struct access_table *)b)->name);
 }
 
 static int tables_of(struct parser *ps, const struct json_node *n)
@@ -600,7 +607,8 @@ static int document_of(struct parser *ps)
         } else {
             struct slice name;
             if ((rc = name_of(ps, key, &name)) == 0)
-                rc = ignored(ps, name, "means nothing here");
+                rc = ignored(ps, name,
+                             "means nothing here; known are default_role, admin_role and tables");
             buf_put_u8(&extra, ',');
             buf_put(&extra, ps->doc->text + key->off - 1, (size_t)key->len + 2);
             buf_put_u8(&extra, ':');

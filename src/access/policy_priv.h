@@ -27,7 +27,6 @@ struct access_policy {
     uint32_t ignored_count, ignored_cap;
 };
 
-int access_slice_compare(struct slice a, struct slice b);
 const char *access_op_name(enum access_op op); /* "select", "insert" */
 const char *access_compare_name(enum access_compare op);
 

@@ -297,10 +297,11 @@ static bool is_dead(const struct sql *s, const struct access_condition *c, struc
            !access_integer_fits(c->type, value);
 }
 
-/* DateTime IN (DateTime64 …) is a type error in ClickHouse, which compares the two only singly. */
+/* ClickHouse refuses DateTime IN (DateTime64 …), and cuts the digits that a DateTime64 column does
+ * not have: one comparison for each. */
 static bool is_spelt_out(const struct access_condition *c)
 {
-    return c->op == ACCESS_IN && c->type != NULL && c->type->kind == CH_DATETIME;
+    return c->op == ACCESS_IN && c->type != NULL && c->family == ACCESS_COLUMN_DATETIME;
 }
 
 /* False: nothing can pass. */

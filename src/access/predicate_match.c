@@ -291,9 +291,7 @@ static int compare(const struct access_condition *c, const struct value *v,
         return (v->number > o->number) - (v->number < o->number);
     if (c->family == ACCESS_COLUMN_INTEGER || c->family == ACCESS_COLUMN_DECIMAL)
         return access_number_compare(v->text, o->text);
-    size_t n = v->text.len < o->text.len ? v->text.len : o->text.len;
-    int r = n == 0 ? 0 : memcmp(v->text.ptr, o->text.ptr, n);
-    return r != 0 ? r : (v->text.len > o->text.len) - (v->text.len < o->text.len);
+    return slice_compare(v->text, o->text);
 }
 
 static bool holds(enum access_compare op, int order)

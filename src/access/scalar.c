@@ -130,15 +130,6 @@ bool access_integer_is_plain(struct slice s)
     return true;
 }
 
-static int compare_bytes(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = n == 0 ? 0 : memcmp(a.ptr, b.ptr, n);
-    if (r == 0)
-        return (a.len > b.len) - (a.len < b.len);
-    return r < 0 ? -1 : 1;
-}
-
 int access_number_compare(struct slice a, struct slice b)
 {
     bool minus = a.len > 0 && a.ptr[0] == '-';
@@ -154,7 +145,8 @@ int access_number_compare(struct slice a, struct slice b)
     size_t ib = db != NULL ? (size_t)(db - b.ptr) : b.len;
     if (ia != ib)
         return ia < ib ? -1 : 1;
-    return compare_bytes(a, b); /* equally long before the point: the bytes are in order */
+    int order = slice_compare(a, b); /* equally long before the point: the bytes are in order */
+    return (order > 0) - (order < 0);
 }
 
 static const struct {

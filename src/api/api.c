@@ -317,6 +317,11 @@ static void on_timer(void *arg)
         buf_fini(&a->text);
         buf_init(&a->text, SIZE_MAX);
     }
+    if (a->metrics_text.cap > TEXT_KEEP_BYTES) {
+        buf_fini(&a->metrics_text);
+        buf_init(&a->metrics_text, SIZE_MAX);
+        a->metrics_ns = 0;
+    }
 }
 
 static void metrics_make(struct api_metrics *m)
@@ -365,6 +370,7 @@ int api_loop_new(struct api_loop **out, struct api_shared *shared, struct loop *
         a->watched.fd = a->offsets.fd = -1;
     buf_init(&a->name, LIMIT_NAME_BYTES);
     buf_init(&a->text, SIZE_MAX);
+    buf_init(&a->metrics_text, SIZE_MAX);
     buf_init(&a->refusal, SIZE_MAX);
     buf_init(&a->sender, SENDER_MAX);
     metrics_make(&a->metrics);
@@ -492,6 +498,7 @@ void api_loop_free(struct api_loop *a)
     http_tls_material_unref(a->tls_material);
     buf_fini(&a->name);
     buf_fini(&a->text);
+    buf_fini(&a->metrics_text);
     buf_fini(&a->refusal);
     buf_fini(&a->sender);
     if (a->committed.fd >= 0)

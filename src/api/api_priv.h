@@ -66,9 +66,11 @@ struct api_loop {
     struct ingest_access_loop *access;
     struct query_loop *query;
     struct ingest_turns *turns;
-    struct slice param;         /* of the path of the request at hand, still percent-encoded */
-    struct buf name;            /* decoded table name of the request at hand */
-    struct buf text;            /* an answer being made */
+    struct slice param;      /* of the path of the request at hand, still percent-encoded */
+    struct buf name;         /* decoded table name of the request at hand */
+    struct buf text;         /* an answer being made */
+    struct buf metrics_text; /* as rendered at metrics_ns, monotonic */
+    uint64_t metrics_ns;
     struct buf refusal;         /* an answer that says more than an error text */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */
     struct ingest_op *idle_ops; /* free list, most recently used first */
@@ -149,6 +151,10 @@ void ops_livez(struct api_loop *a, struct http_request *r);
 void ops_readyz(struct api_loop *a, struct http_request *r);
 void ops_v1_health(struct api_loop *a, struct http_request *r);
 void ops_version(struct api_loop *a, struct http_request *r);
+struct query_pipe;
+/* The compiled pipe of this name, as long as the control snapshot; NULL: there is none, or it
+ * cannot be compiled. */
+struct query_pipe *api_pipe(struct api_loop *a, struct slice name);
 void ops_openapi(struct api_loop *a, struct http_request *r);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);

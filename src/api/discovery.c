@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/discovery.h"
 
+#include "api/ping.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
@@ -32,7 +33,7 @@ struct discovery {
     struct store *store;
     struct ch_target *target; /* of the clients; discovery thread */
     struct ch_http *http;
-    struct ch_native *native;
+    struct ping *ping;
     struct queue tasks;
     pthread_t thread;
     pthread_mutex_t lock; /* the four below */
@@ -255,25 +256,19 @@ static enum ch_outcome refresh(struct discovery *d, struct ch_error *e)
     return outcome;
 }
 
-static int clients_make(struct discovery *d, struct ch_target *target)
+static int client_make(struct discovery *d, struct ch_target *target)
 {
     struct ch_http *http = ch_http_new(ch_target_options(target));
-    struct ch_native *native = ch_native_new(ch_target_options(target));
-    if (http == NULL || native == NULL) {
-        ch_http_free(http);
-        ch_native_free(native);
+    if (http == NULL)
         return -ENOMEM;
-    }
     ch_http_free(d->http);
-    ch_native_free(d->native);
-    ch_target_unref(d->target); /* after the clients that read it */
+    ch_target_unref(d->target); /* after the client that reads it */
     d->http = http;
-    d->native = native;
     d->target = ch_target_ref(target);
     return 0;
 }
 
-/* New clients when a reload changed the target. Before anything is asked of ClickHouse. */
+/* A new client when a reload changed the target. Before anything is asked of ClickHouse. */
 static void follow_target(struct discovery *d)
 {
     if (!atomic_exchange(&d->retargeted, false))
@@ -281,7 +276,7 @@ static void follow_target(struct discovery *d)
     (void)pthread_mutex_lock(&d->lock);
     struct ch_target *next = ch_target_ref(d->next_target);
     (void)pthread_mutex_unlock(&d->lock);
-    if (clients_make(d, next) == 0) {
+    if (client_make(d, next) == 0) {
         d->announce = true;
         d->failing = false;
         d->backoff_ms = BACKOFF_MIN_MS;
@@ -296,11 +291,7 @@ static void run_task(struct discovery *d, struct discovery_task *task)
 {
     task->error = (struct ch_error){.outcome = CH_OK};
     follow_target(d);
-    if (task->kind == DISCOVERY_PING) {
-        task->outcome = ch_native_ping(d->native, &task->error);
-    } else {
-        task->outcome = refresh(d, &task->error);
-    }
+    task->outcome = refresh(d, &task->error);
     queue_push(task->done, &task->link);
 }
 
@@ -345,8 +336,8 @@ static void *discovery_main(void *arg)
 
 static void discovery_free(struct discovery *d)
 {
+    ping_stop(d->ping);
     ch_http_free(d->http);
-    ch_native_free(d->native);
     ch_target_unref(d->target);
     ch_target_unref(d->catalog_target);
     ch_target_unref(d->next_target);
@@ -378,7 +369,9 @@ int discovery_start(struct discovery **out, struct store *store,
     d->tables = metric_new(METRIC_GAUGE, "wavehouse_schema_tables", "Tables known.", NULL);
     int rc = queue_init(&d->tasks, TASKS_MAX);
     if (rc == 0)
-        rc = clients_make(d, options->clickhouse);
+        rc = client_make(d, options->clickhouse);
+    if (rc == 0)
+        rc = ping_start(&d->ping, options->clickhouse, e);
     if (rc == 0) {
         d->next_target = ch_target_ref(d->target);
         d->announce = true;
@@ -393,24 +386,30 @@ int discovery_start(struct discovery **out, struct store *store,
     return 0;
 }
 
+void discovery_tasks_drop(struct queue *tasks)
+{
+    struct queue_link *link;
+    while ((link = queue_pop(tasks)) != NULL) {
+        struct discovery_task *task = QUEUE_ITEM(link, struct discovery_task, link);
+        task->outcome = CH_UNAVAILABLE;
+        queue_push(task->done, &task->link);
+    }
+}
+
 void discovery_stop(struct discovery *d)
 {
     CHECK_MAGIC(d, DISCOVERY_MAGIC);
     atomic_store(&d->stopping, true);
     queue_wake(&d->tasks);
     (void)pthread_join(d->thread, NULL);
-    struct queue_link *link;
-    while ((link = queue_pop(&d->tasks)) != NULL) {
-        struct discovery_task *task = QUEUE_ITEM(link, struct discovery_task, link);
-        task->outcome = CH_UNAVAILABLE;
-        queue_push(task->done, &task->link);
-    }
+    discovery_tasks_drop(&d->tasks);
     discovery_free(d);
 }
 
 void discovery_set_target(struct discovery *d, struct ch_target *target)
 {
     CHECK_MAGIC(d, DISCOVERY_MAGIC);
+    ping_set_target(d->ping, target);
     (void)pthread_mutex_lock(&d->lock);
     struct ch_target *old = d->next_target;
     d->next_target = ch_target_ref(target);
@@ -440,5 +439,6 @@ uint64_t discovery_refreshes(const struct discovery *d)
 int discovery_ask(struct discovery *d, struct discovery_task *task)
 {
     CHECK_MAGIC(d, DISCOVERY_MAGIC);
-    return queue_try_push(&d->tasks, &task->link);
+    return task->kind == DISCOVERY_PING ? ping_ask(d->ping, task)
+                                        : queue_try_push(&d->tasks, &task->link);
 }

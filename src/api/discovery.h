@@ -2,10 +2,10 @@
 /* The table schemas: discovered from ClickHouse, published as one snapshot, persisted for a restart
  * while ClickHouse is down (http-api §6, §12).
  *
- * One thread does everything that blocks on ClickHouse for the API: discovery (with backoff 2 s →
- * 60 s until it first succeeds, then every schema.refresh_interval), refreshes on request, and the
- * ping of /readyz. Requests to it are bounded; their answers come back through the asking loop's
- * queue. */
+ * One thread discovers (with backoff 2 s → 60 s until it first succeeds, then every
+ * schema.refresh_interval) and refreshes on request; another one pings for /readyz (ping.h), since
+ * a discovery may take as long as ClickHouse lets it. Requests to them are bounded; their answers
+ * come back through the asking loop's queue. */
 #ifndef WH_API_DISCOVERY_H
 #define WH_API_DISCOVERY_H
 
@@ -61,7 +61,10 @@ struct discovery_task {
     enum ch_outcome outcome;
     struct ch_error error;
 };
-/* 0, or WH_EFULL and the task is still the caller's. Any thread. */
+/* 0, or WH_EFULL and the task is still the caller's. A ping comes back within three seconds. Any
+ * thread. */
 int discovery_ask(struct discovery *d, struct discovery_task *task) WH_MUST_CHECK;
+/* Answer CH_UNAVAILABLE to all that wait in the queue: for discovery.c and ping.c. */
+void discovery_tasks_drop(struct queue *tasks);
 
 #endif

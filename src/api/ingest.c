@@ -13,8 +13,8 @@
  *
  * Nothing is proposed before the whole body was read and checked, so a syntax error in an array
  * stores nothing. A part is one log entry; only bodies over LIMIT_WAL_ENTRY_BYTES need more than
- * one. Entries are committed one by one: when a later part finds no room the answer is 503, and the
- * parts before it stay stored. */
+ * one. Entries are committed one by one: when a later part finds no room the answer is 503, the
+ * parts before it stay stored, and those after it are refused with it. */
 #include "api/ingest.h"
 
 #include "base/limits.h"
@@ -152,7 +152,8 @@ void ingest_answer(struct api_loop *a, struct ingest_op *op)
     ingest_op_release(a, op);
 }
 
-static int part_propose(struct api_loop *a, struct ingest_part *part, struct slice table)
+static int part_propose(struct api_loop *a, struct ingest_part *part, struct slice table,
+                        const struct proposal *after)
 {
     struct wal_batch_builder *b = &part->batch;
     const struct http_request *r = part->op->request;
@@ -164,7 +165,7 @@ static int part_propose(struct api_loop *a, struct ingest_part *part, struct sli
     if (rc != 0)
         return rc;
     struct proposal *p = &part->proposal;
-    *p = (struct proposal){.type = WAL_EVENTS, .done = &a->committed};
+    *p = (struct proposal){.type = WAL_EVENTS, .after = after, .done = &a->committed};
     p->part_count = wal_batch_parts(b, p->parts);
     p->queued_ns = io_monotonic_ns();
     rc = commit_propose_quiet(a->shared->log, p);
@@ -185,17 +186,19 @@ void ingest_kick(void *api_loop)
     commit_kick(a->shared->log);
 }
 
-/* Propose every part, in order. A refusal stops there: the answer waits for those already under
- * way (http-api §7.7: leading records may be stored). */
+/* Propose every part, in order. A refusal stops there, here as on the log thread: the answer waits
+ * for those already under way (http-api §7.7: leading records may be stored, and no others). */
 static void parts_propose(struct api_loop *a, struct ingest_op *op, struct slice table)
 {
+    const struct proposal *before = NULL;
     for (struct ingest_part *part = op->parts; part != NULL && op->worst == 0; part = part->next) {
         if (part->batch.count == 0)
             continue;
         int rc = op->ack != INGEST_ACK_NONE ? ingest_ack_watch(a, part) : 0;
         if (rc == 0)
-            rc = part_propose(a, part, table);
+            rc = part_propose(a, part, table, before);
         if (rc == 0) {
+            before = &part->proposal;
             op->outstanding++;
         } else {
             op->worst = rc;

@@ -8,8 +8,10 @@
 #include "api/auth.h"
 #include "base/limits.h"
 #include "config/config.h"
+#include "query/pipe.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define JSON_TYPE "\"application/json\""
 #define REF_ERROR "{\"$ref\":\"#/components/responses/Error\"}"
@@ -285,6 +287,115 @@ static void put_stream(struct doc *d)
            "{\"text/event-stream\":{\"schema\":{\"type\":\"string\"}}}}" ERRORS "}}");
 }
 
+static void put_path(struct doc *d, struct slice name)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     (c != '\0' && strchr("-._~", c) != NULL);
+        if (plain)
+            buf_put_u8(d->out, c);
+        else
+            buf_printf(d->out, "%%%c%c", hex[c >> 4], hex[c & 15]);
+    }
+}
+
+static const char *parameter_schema(struct slice type, bool in_query)
+{
+    if (slice_eq_str(type, "number"))
+        return in_query ? "{\"type\":\"number\"}" : "{\"type\":[\"number\",\"string\"]}";
+    if (slice_eq_str(type, "boolean"))
+        return "{\"type\":\"boolean\"}";
+    if (slice_eq_str(type, "string"))
+        return "{\"type\":\"string\"}";
+    if (slice_eq_str(type, "array"))
+        return "{\"type\":\"array\"}";
+    return "{}";
+}
+
+static void put_parameters(struct doc *d, const struct query_pipe *p)
+{
+    struct query_pipe_parameter a;
+    bool first = true;
+    put(d, "\"parameters\":[");
+    for (uint32_t i = 0; query_pipe_parameter(p, i, &a); i++) {
+        if (slice_eq_str(a.type, "array")) /* in a body only */
+            continue;
+        put(d, first ? "{\"name\":" : ",{\"name\":");
+        first = false;
+        put_name(d, a.name);
+        buf_printf(d->out, ",\"in\":\"query\",\"required\":%s,\"schema\":%s}",
+                   a.required ? "true" : "false", parameter_schema(a.type, true));
+    }
+    put(d, "],");
+}
+
+static void put_body(struct doc *d, const struct query_pipe *p)
+{
+    struct query_pipe_parameter a;
+    bool first = true;
+    put(d, "\"requestBody\":{\"content\":{" JSON_TYPE
+           ":{\"schema\":{\"type\":\"object\",\"properties\":{");
+    for (uint32_t i = 0; query_pipe_parameter(p, i, &a); i++) {
+        put(d, i > 0 ? "," : "");
+        put_name(d, a.name);
+        buf_printf(d->out, ":%s", parameter_schema(a.type, false));
+    }
+    put(d, "},\"required\":[");
+    for (uint32_t i = 0; query_pipe_parameter(p, i, &a); i++) {
+        if (!a.required)
+            continue;
+        put(d, first ? "" : ",");
+        first = false;
+        put_name(d, a.name);
+    }
+    put(d, "]}}}},");
+}
+
+static void put_pipe(struct doc *d, const struct query_pipe *p)
+{
+    struct slice name = query_pipe_name(p), says = query_pipe_description(p);
+    for (int post = 0; post < 2; post++) {
+        if (post == 0) {
+            put(d, ",\"/v1/pipes/");
+            put_path(d, name);
+            put(d, "\":{\"get\":{");
+        } else {
+            put(d, ",\"post\":{");
+        }
+        buf_printf(d->out, "\"tags\":[\"pipes\"],\"operationId\":\"pipe.%s.",
+                   post == 0 ? "get" : "post");
+        put_component(d, name);
+        put(d, "\",");
+        if (says.len > 0) {
+            put(d, "\"description\":");
+            put_name(d, says);
+            put(d, ",");
+        }
+        if (post == 0)
+            put_parameters(d, p);
+        else
+            put_body(d, p);
+        put(d, "\"responses\":{" OK_ARRAY ERRORS "}");
+    }
+    put(d, "}");
+}
+
+/* Those that the caller may run. */
+static void put_pipes(struct doc *d, bool is_admin)
+{
+    uint32_t count = 0;
+    const struct control_document *all =
+        d->a->control != NULL ? control_snapshot_pipes(d->a->control, &count) : NULL;
+    struct slice role = api_role(d->a, d->id);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct query_pipe *p = api_pipe(d->a, all[i].name);
+        if (p != NULL && (is_admin || (d->id->policy != NULL && query_pipe_allows(p, role))))
+            put_pipe(d, p);
+    }
+}
+
 static void put_public(struct doc *d)
 {
     put(d, "\"/"
@@ -446,7 +557,9 @@ void ops_openapi(struct api_loop *a, struct http_request *r)
         put_query(&d);
         put_stream(&d);
     }
-    if (api_may_ops(a, &id))
+    bool is_admin = api_may_ops(a, &id);
+    put_pipes(&d, is_admin);
+    if (is_admin)
         put_ops(&d);
     put(&d, "},");
     put_components(&d);

@@ -3,6 +3,7 @@
 #include "api/auth.h"
 #include "flush/flush.h"
 #include "flush/spool.h"
+#include "io/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -207,11 +208,16 @@ void ops_version(struct api_loop *a, struct http_request *r)
 
 void ops_metrics(struct api_loop *a, struct http_request *r)
 {
-    buf_reset(&a->text);
-    metric_write_all(&a->text);
+    /* What was rendered since the request came is as new as it can be asked for: one rendering
+     * serves all scrapes that lie in a socket together. */
+    if (a->metrics_ns < r->received_ns) {
+        a->metrics_ns = io_monotonic_ns();
+        buf_reset(&a->metrics_text);
+        metric_write_all(&a->metrics_text);
+    }
     struct http_reply reply = {.status = 200,
                                .content_type = "text/plain; version=0.0.4; charset=utf-8",
-                               .body = buf_slice(&a->text)};
+                               .body = buf_slice(&a->metrics_text)};
     http_reply(r, &reply);
 }
 

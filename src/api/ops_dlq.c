@@ -104,10 +104,15 @@ static void put_record(struct api_loop *a, struct slice record, struct buf *out)
     buf_put_json_string(out, record);
 }
 
-/* "<peer> <request id>"; letters from before it was kept have none. */
+/* "<peer> <request id>"; letters from before it was kept have none. Who came by the control socket
+ * is "uid N". */
 static void put_sender(struct slice sender, struct buf *out)
 {
-    const char *blank = sender.len > 0 ? memchr(sender.ptr, ' ', sender.len) : NULL;
+    static const char uid[] = "uid ";
+    size_t from = sender.len >= sizeof(uid) && memcmp(sender.ptr, uid, sizeof(uid) - 1) == 0
+                      ? sizeof(uid) - 1
+                      : 0;
+    const char *blank = sender.len > 0 ? memchr(sender.ptr + from, ' ', sender.len - from) : NULL;
     buf_put_str(out, ",\"request\":");
     if (blank == NULL) {
         buf_put_str(out, "null,\"peer\":");

@@ -101,6 +101,13 @@ static int compile(struct api_loop *a, struct slice name, struct query_pipe **ou
     return -ENOMEM;
 }
 
+struct query_pipe *api_pipe(struct api_loop *a, struct slice name)
+{
+    struct query_pipe *p;
+    struct err e;
+    return is_ready(a) && compile(a, name, &p, &e) == 0 ? p : NULL;
+}
+
 static bool strip(struct slice *name, const char *ending)
 {
     size_t n = strlen(ending);

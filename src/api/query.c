@@ -310,6 +310,8 @@ void query_on_answers(void *api_loop)
         struct query_op *op =
             QUEUE_ITEM(QUEUE_ITEM(link, struct query_ask, link), struct query_op, ask);
         struct query_answer *answer = op->ask.answer;
+        if (op->raw && op->writes) /* it may have made a table, or changed one */
+            discovery_nudge(a->shared->discovery);
         answer_back(a, op, answer);
         query_answer_unref(answer);
         op_free(a, op);

@@ -15,23 +15,19 @@ static void reply_unknown(struct api_loop *a, struct http_request *r)
     http_reply_error(r, 404, buf_slice(&a->text), 0);
 }
 
-/* With api.hide_unknown_tables a table that is not there is one that may not be read. */
-static void refuse_unknown(struct api_loop *a, struct http_request *r)
+static bool may_select(struct api_loop *a, struct http_request *r)
 {
     struct api_identity id;
     struct access_decision decision;
-    if (!a->config->api.hide_unknown_tables) {
-        reply_unknown(a, r);
-        return;
-    }
     if (!api_identify(a, r, &id))
-        return;
-    if (api_gate_table(a, r, &id, buf_slice(&a->name), ACCESS_SELECT, &decision))
-        reply_unknown(a, r);
+        return false;
+    bool may = api_gate_table(a, r, &id, buf_slice(&a->name), ACCESS_SELECT, &decision);
     api_identity_fini(&id);
+    return may;
 }
 
-/* The table's name in a->name. NULL: answered. */
+/* The table's name in a->name. NULL: answered. With api.hide_unknown_tables the gate comes first,
+ * for tables that are there too: else a body that cannot be read would tell them apart. */
 static const struct schema_table *table_of(struct api_loop *a, struct http_request *r)
 {
     int given = api_table_parameter(a, r);
@@ -45,9 +41,11 @@ static const struct schema_table *table_of(struct api_loop *a, struct http_reque
         http_reply_error(r, 503, SLICE_LIT("schema not loaded yet"), 5);
         return NULL;
     }
+    if (a->config->api.hide_unknown_tables && !may_select(a, r))
+        return NULL;
     const struct schema_table *t = schema_catalog_find(a->catalog, buf_slice(&a->name));
     if (t == NULL)
-        refuse_unknown(a, r);
+        reply_unknown(a, r);
     return t;
 }
 

@@ -109,6 +109,20 @@ static uint64_t expires(const struct access_claims *claims)
     return s > 0 && s < (double)(UINT64_MAX / NS_PER_S) ? (uint64_t)(s * (double)NS_PER_S) : 0;
 }
 
+/* Nobody is refused, but the operator is told about those who will see nothing. */
+static void tell_denied(struct api_loop *a, struct http_request *r, const struct api_identity *id,
+                        const struct slice *names, int n)
+{
+    struct access_decision d;
+    for (int i = 0; i < n; i++) {
+        if (a->catalog == NULL || schema_catalog_find(a->catalog, names[i]) == NULL ||
+            api_may_table(a, id, names[i], ACCESS_SELECT, &d))
+            continue;
+        d.status = 200;
+        api_denied_table(a, r, id, names[i], &d);
+    }
+}
+
 void api_stream(struct api_loop *a, struct http_request *r)
 {
     struct slice names[STREAM_TABLES_MAX];
@@ -124,6 +138,7 @@ void api_stream(struct api_loop *a, struct http_request *r)
                              .positional = positional(r),
                              .expires_ns = expires(id.claims)};
     from(r, &ask);
+    tell_denied(a, r, &id, names, n);
     if (stream_subscribe(a->stream, r, &ask) != 0)
         http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
     api_identity_fini(&id);

@@ -63,12 +63,17 @@
 #define LIMIT_SUGGEST_COLUMNS 1024
 #define LIMIT_SUGGEST_MEMBERS 64 /* keys of an object that is to be a Tuple */
 #define LIMIT_SUGGEST_MEMORY  (64 * MIB)
+
 /* Highest rate of a limit, rows or bytes a second: beyond any machine, and far from the edge of the
  * arithmetic in src/api/limits.c. */
 #define LIMIT_RATE_MAX 1000000000000ull
 /* Tables and roles whose rates are kept apart: all tables that may be known, and as many roles as
  * may have settings. */
 #define LIMIT_LIMITED_NAMES (LIMIT_TABLES + 4096)
+
+/* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
+ * holds a request open: more than half of the connections that a daemon serves by default. */
+#define LIMIT_FLUSH_WATCHES 12000
 
 /* Deduplication (http-api §7.5). Longer ids are hashed in two steps; a longer Idempotency-Key is
  * refused, for it is more likely a mistake than a key. */
@@ -121,24 +126,41 @@
 
 /* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
  * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
+/* Queries (http-api §8). A body is 1 MiB; names and types repeat in its statement, which has to
+ * stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.
  */
 #define LIMIT_QUERY_BODY_BYTES (1 * MIB)
 #define LIMIT_QUERY_SQL_BYTES  (8 * MIB)
 #define LIMIT_QUERY_TERMS      1000  /* filters, aggregations, group_by, order_by: each */
 #define LIMIT_QUERY_VALUES     20000 /* bound ones, elements of `in` among them */
+/* An answer that is held, as ClickHouse sends it and as it is rendered (http-api §1). */
+#define LIMIT_QUERY_RESULT_BYTES (64 * MIB)
+/* Statements that wait for one of query.max_concurrent places: at ten a second each waits for two
+ * minutes, which is longer than anybody does. */
+#define LIMIT_QUERIES_WAITING 1000
+/* Requests of one loop that wait for their min_offset=: the planner, which inserts must not wait
+ * for, is asked ten times a second for each. */
+#define LIMIT_OFFSET_WAITERS 1000
+/* One statement of /v1/ops/query (http-api §1). */
+#define LIMIT_SQL_BODY_BYTES (16 * MIB)
+
+/* Documents of the control store (src/control). One is as large as a request may be; all of them
+ * are held in memory, and copied with each change. */
+#define LIMIT_CONTROL_BYTES     (1 * MIB + 64 * KIB) /* a body, written anew with its name */
+#define LIMIT_CONTROL_BYTES_ALL (16 * MIB)
+#define LIMIT_PIPES             1000
+/* Changes that wait for the planner, their documents: while it cannot go on, requests pile up. */
+#define LIMIT_CONTROL_WAITING (32 * MIB)
 
 /* Pipes (pipes.md): far beyond what people write; the SQL's placeholders and tags, names in it and
  * declared, ifs in ifs, roles that may run it. A cache_ttl of more than a year is a mistake. */
-#define LIMIT_PIPE_PARTS     4096
-#define LIMIT_PIPE_NAMES     512
-#define LIMIT_PIPE_DEPTH     32
-#define LIMIT_PIPE_ROLES     1024
-#define LIMIT_PIPE_SQL_BYTES (256 * KIB)
-#define LIMIT_PIPE_TTL_S     (366 * 86400)
-
-/* Entries whose senders wait for them to be in ClickHouse (X-Ack: clickhouse), over all loops. Each
- * holds a request open: more than half of the connections that a daemon serves by default. */
-#define LIMIT_FLUSH_WATCHES 12000
+#define LIMIT_PIPE_PARTS      4096
+#define LIMIT_PIPE_NAMES      512
+#define LIMIT_PIPE_DEPTH      32
+#define LIMIT_PIPE_ROLES      1024
+#define LIMIT_PIPE_SQL_BYTES  (256 * KIB)
+#define LIMIT_PIPE_TTL_S      (366 * 86400)
+#define LIMIT_PIPE_NAME_BYTES 256 /* it is part of a URL and of a key */
 
 #endif

@@ -29,8 +29,7 @@ struct column_row {
     size_t place; /* in the answer */
 };
 
-/* RowBinary strings one after the other; false at the end or at a cut string. */
-static bool take_string(struct slice *in, struct slice *out)
+bool ch_take_string(struct slice *in, struct slice *out)
 {
     uint64_t n = 0;
     for (unsigned int shift = 0; in->len > 0 && shift < 35; shift += 7) {
@@ -53,7 +52,7 @@ static bool take_string(struct slice *in, struct slice *out)
 static bool take_strings(struct slice *in, struct slice **fields, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (!take_string(in, fields[i]))
+        if (!ch_take_string(in, fields[i]))
             return false;
     return true;
 }
@@ -97,13 +96,8 @@ static enum ch_outcome fail_answer(struct discovery *d, const char *what)
 static int by_table_then_place(const void *a, const void *b)
 {
     const struct column_row *x = a, *y = b;
-    size_t n = x->table.len < y->table.len ? x->table.len : y->table.len;
-    int order = n > 0 ? memcmp(x->table.ptr, y->table.ptr, n) : 0;
-    if (order != 0)
-        return order;
-    if (x->table.len != y->table.len)
-        return x->table.len < y->table.len ? -1 : 1;
-    return x->place < y->place ? -1 : x->place > y->place;
+    int order = slice_compare(x->table, y->table);
+    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
 }
 
 /* A database that does not exist is an error of this first question already (the URL names it), not

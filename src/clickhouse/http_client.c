@@ -148,17 +148,17 @@ void ch_http_free(struct ch_http *c)
     free(c);
 }
 
-static void put_url_escaped(struct buf *b, struct slice s)
+void ch_put_url_escaped(struct buf *out, struct slice s)
 {
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < s.len; i++) {
         unsigned char ch = (unsigned char)s.ptr[i];
         if ((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
             ch == '-' || ch == '_' || ch == '.') {
-            buf_put_u8(b, ch);
+            buf_put_u8(out, ch);
         } else {
             char escape[3] = {'%', hex[ch >> 4], hex[ch & 15]};
-            buf_put(b, escape, sizeof(escape));
+            buf_put(out, escape, sizeof(escape));
         }
     }
 }
@@ -170,14 +170,14 @@ static bool build_url(struct ch_http *c, const struct ch_http_request *q)
     buf_reset(&c->url);
     buf_printf(&c->url, v6 ? "http://[%s]:%u/?database=" : "http://%s:%u/?database=", ep->host,
                ep->http_port);
-    put_url_escaped(&c->url, slice_str(c->options->database));
+    ch_put_url_escaped(&c->url, slice_str(c->options->database));
     /* Without it an error after the first bytes comes inside an answer of status 200. */
     buf_put_str(&c->url, "&wait_end_of_query=1");
     if (q->settings != NULL)
         buf_put_str(&c->url, q->settings);
     if (q->body.len > 0) {
         buf_put_str(&c->url, "&query=");
-        put_url_escaped(&c->url, q->sql);
+        ch_put_url_escaped(&c->url, q->sql);
     }
     buf_put_u8(&c->url, '\0');
     return buf_ok(&c->url);

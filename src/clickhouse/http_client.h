@@ -24,6 +24,12 @@ struct ch_http_request {
 enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q, struct buf *out,
                               struct ch_error *e);
 
+/* Append s as a value in a URL. */
+void ch_put_url_escaped(struct buf *out, struct slice s);
+
+/* Take a String off the front of RowBinary. False: at its end, or it is cut. */
+bool ch_take_string(struct slice *in, struct slice *out);
+
 /* Read the configured database's tables and columns from system.tables and system.columns, both
  * generations. A new catalog (one reference) in *out. Blocks. */
 enum ch_outcome ch_discover(struct ch_http *c, const char *database, struct schema_catalog **out,

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/magic.h"
+#include "clickhouse/http_client.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -176,27 +177,12 @@ void ch_pool_free(struct ch_pool *p)
     free(p);
 }
 
-static void put_url_escaped(struct buf *b, struct slice s)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char ch = (unsigned char)s.ptr[i];
-        if ((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
-            ch == '-' || ch == '_' || ch == '.') {
-            buf_put_u8(b, ch);
-        } else {
-            char escape[3] = {'%', hex[ch >> 4], hex[ch & 15]};
-            buf_put(b, escape, sizeof(escape));
-        }
-    }
-}
-
 void ch_put_setting(struct buf *out, const char *name, struct slice value)
 {
     buf_put_u8(out, '&');
     buf_put_str(out, name);
     buf_put_u8(out, '=');
-    put_url_escaped(out, value);
+    ch_put_url_escaped(out, value);
 }
 
 static const struct ch_endpoint *endpoint_of(const struct ch_transfer *t)
@@ -211,7 +197,7 @@ static bool build_url(struct ch_transfer *t)
     buf_reset(&t->url);
     buf_printf(&t->url, v6 ? "http://[%s]:%u/?database=" : "http://%s:%u/?database=", ep->host,
                ep->http_port);
-    put_url_escaped(&t->url, slice_str(ch_target_options(t->site->target)->database));
+    ch_put_url_escaped(&t->url, slice_str(ch_target_options(t->site->target)->database));
     if (t->query_id[0] != '\0')
         ch_put_setting(&t->url, "query_id", slice_str(t->query_id));
     buf_put_slice(&t->url, buf_slice(&t->settings));

@@ -6,9 +6,9 @@
  *
  * Failure paths: no room in the log answers that proposal WH_EAGAIN and goes on, since the
  * flusher's small entries may still fit (events leave room_reserve_bytes to them: without their
- * "done" entries no segment could ever be deleted). A failed write or sync answers the group and
- * everything after it WH_EPOISON, and the daemon exits: what the disk holds is only known after a
- * restart. */
+ * "done" entries no segment could ever be deleted). Proposals that come after it are refused with
+ * it. A failed write or sync answers the group and everything after it WH_EPOISON, and the daemon
+ * exits: what the disk holds is only known after a restart. */
 #include "cluster/commit.h"
 
 #include "base/limits.h"
@@ -155,6 +155,14 @@ static int append_one(struct commit_log *c, struct proposal *p, size_t bytes)
     return rc;
 }
 
+/* Why there is no need to try: 0, or the answer. */
+static int refused_before(const struct commit_log *c, const struct proposal *p)
+{
+    if (c->poisoned)
+        return WH_EPOISON;
+    return p->after != NULL ? p->after->result : 0;
+}
+
 static void poison(struct commit_log *c, const struct err *e)
 {
     if (c->poisoned)
@@ -230,8 +238,11 @@ static bool run_group(struct commit_log *c)
         any = true;
         struct proposal *p = QUEUE_ITEM(link, struct proposal, link);
         size_t n = payload_bytes(p);
-        int rc = c->poisoned ? WH_EPOISON : append_one(c, p, n);
-        if (rc == WH_EAGAIN && !no_room_known(c)) {
+        int rc = refused_before(c, p);
+        bool tried = rc == 0;
+        if (tried)
+            rc = append_one(c, p, n);
+        if (rc == WH_EAGAIN && tried && !no_room_known(c)) {
             if (count > 0)
                 sync_group(c, count, bytes); /* do not let them wait for the disk's zeros too */
             count = 0;

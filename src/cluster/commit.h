@@ -16,6 +16,9 @@ struct proposal {
     uint8_t type, flags;
     struct iovec parts[5]; /* payload; owned by the proposer until the proposal comes back */
     int part_count;
+    /* NULL, or the proposal before it that it makes no sense without: refused as that one was. Of
+     * the same proposer, and proposed before; it must stay until this one comes back, too. */
+    const struct proposal *after;
     struct queue *done; /* where it goes when decided; NULL: on_done is called on the log thread */
     void (*on_done)(struct proposal *p);
     /* filled before it comes back */

@@ -188,20 +188,13 @@ static void *entry_at(const struct config_map *map, const struct config_entries 
     return (char *)e->list + (size_t)i * map->entry_size;
 }
 
-static int by_name(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int order = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* The first of `count` entries that is not before name. */
 static uint32_t lower_bound(const void *list, uint32_t count, size_t size, struct slice name)
 {
     uint32_t lo = 0, hi = count;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (by_name(entry_name((const char *)list + (size_t)mid * size), name) < 0)
+        if (slice_compare(entry_name((const char *)list + (size_t)mid * size), name) < 0)
             lo = mid + 1;
         else
             hi = mid;
@@ -445,7 +438,7 @@ void config_map_compare(const struct config_snapshot *now, const struct config_s
             const void *after = j < b->count ? entry_at(map, b, j) : NULL;
             int order = before == NULL  ? 1
                         : after == NULL ? -1
-                                        : by_name(entry_name(before), entry_name(after));
+                                        : slice_compare(entry_name(before), entry_name(after));
             struct slice name = entry_name(order <= 0 ? before : after);
             compare_entry(now, next, m, name, order <= 0 ? before : NULL, order >= 0 ? after : NULL,
                           notes);

@@ -127,25 +127,32 @@ static void skip(struct walker *w, const yaml_event_t *first)
     }
 }
 
+/* The anchor and the tag of the node that the event begins; NULL: none. */
+static void marks_of(const yaml_event_t *e, const yaml_char_t **anchor, const yaml_char_t **tag)
+{
+    *anchor = *tag = NULL;
+    if (e->type == YAML_SCALAR_EVENT) {
+        *anchor = e->data.scalar.anchor;
+        *tag = e->data.scalar.tag;
+    } else if (e->type == YAML_SEQUENCE_START_EVENT) {
+        *anchor = e->data.sequence_start.anchor;
+        *tag = e->data.sequence_start.tag;
+    } else if (e->type == YAML_MAPPING_START_EVENT) {
+        *anchor = e->data.mapping_start.anchor;
+        *tag = e->data.mapping_start.tag;
+    }
+}
+
 /* Refuse what a configuration does not need; the node stays to be skipped. */
 static bool is_simple(struct walker *w, const yaml_event_t *e)
 {
-    const yaml_char_t *anchor = NULL, *tag = NULL;
+    const yaml_char_t *anchor, *tag;
     if (e->type == YAML_ALIAS_EVENT) {
         config_finding(w->b, line_of(e), column_of(e),
                        "aliases (*name) are not supported: write the value itself");
         return false;
     }
-    if (e->type == YAML_SCALAR_EVENT) {
-        anchor = e->data.scalar.anchor;
-        tag = e->data.scalar.tag;
-    } else if (e->type == YAML_SEQUENCE_START_EVENT) {
-        anchor = e->data.sequence_start.anchor;
-        tag = e->data.sequence_start.tag;
-    } else if (e->type == YAML_MAPPING_START_EVENT) {
-        anchor = e->data.mapping_start.anchor;
-        tag = e->data.mapping_start.tag;
-    }
+    marks_of(e, &anchor, &tag);
     if (anchor == NULL && tag == NULL)
         return true;
     config_finding(w->b, line_of(e), column_of(e), "%s not supported: write the value itself",
@@ -564,17 +571,8 @@ static void put_plain(struct converter *c, const yaml_event_t *e)
 /* What an event's node is called, and that it has no tag. */
 static const yaml_char_t *anchor_of(struct converter *c, const yaml_event_t *e)
 {
-    const yaml_char_t *anchor = NULL, *tag = NULL;
-    if (e->type == YAML_SCALAR_EVENT) {
-        anchor = e->data.scalar.anchor;
-        tag = e->data.scalar.tag;
-    } else if (e->type == YAML_SEQUENCE_START_EVENT) {
-        anchor = e->data.sequence_start.anchor;
-        tag = e->data.sequence_start.tag;
-    } else if (e->type == YAML_MAPPING_START_EVENT) {
-        anchor = e->data.mapping_start.anchor;
-        tag = e->data.mapping_start.tag;
-    }
+    const yaml_char_t *anchor, *tag;
+    marks_of(e, &anchor, &tag);
     if (tag != NULL)
         refuse(c, WH_ESYNTAX, &e->start_mark, "tags (!name) are not supported");
     return anchor;
@@ -618,9 +616,7 @@ static void put_alias(struct converter *c, const yaml_event_t *e)
 static int by_text(const void *a, const void *b)
 {
     const struct key_seen *x = a, *y = b;
-    int r = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);
-    if (r == 0 && x->len != y->len)
-        r = x->len < y->len ? -1 : 1;
+    int r = slice_compare((struct slice){x->text, x->len}, (struct slice){y->text, y->len});
     return r != 0 ? r : (x->line > y->line) - (x->line < y->line);
 }
 

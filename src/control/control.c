@@ -222,7 +222,7 @@ static enum outcome apply_change(struct store_txn *txn, const struct control_cha
                                  uint64_t index, uint64_t time_ns)
 {
     char room[CONTROL_KEY_CAP];
-    struct slice key = control_key(room, change->kind, change->name), value;
+    struct slice key = control_key(room, (int)change->kind, change->name), value;
     bool there = store_txn_control_get(txn, key, &value);
     if (change->remove && !there)
         return OUTCOME_SAME;

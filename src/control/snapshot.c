@@ -76,10 +76,7 @@ const struct control_document *control_snapshot_pipes(const struct control_snaps
 
 static int name_is(const void *key, const void *pipe)
 {
-    struct slice a = *(const struct slice *)key, b = ((const struct control_document *)pipe)->name;
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = memcmp(a.ptr, b.ptr, n);
-    return r != 0 ? r : (a.len > b.len) - (a.len < b.len);
+    return slice_compare(*(const struct slice *)key, ((const struct control_document *)pipe)->name);
 }
 
 const struct control_document *control_snapshot_pipe(const struct control_snapshot *s,

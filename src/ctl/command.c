@@ -342,6 +342,11 @@ int ctl_ask(struct ctl_run *r, const char *method, const char *target, const str
     else
         (void)fputs("the server refuses", stderr);
     (void)fprintf(stderr, " (HTTP %d)\n", r->answer.status);
+    if (r->answer.status == 401 || r->answer.status == 403)
+        (void)fputs("This needs the operator: the control socket (as root, or in its group), "
+                    "--operator-key-file FILE,\n"
+                    "or --token-file FILE with a token of the admin role.\n",
+                    stderr);
     return r->answer.status < 500 ? CTL_REFUSED : CTL_SYSTEM;
 }
 

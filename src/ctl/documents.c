@@ -112,6 +112,8 @@ static int pipe_list(struct ctl_run *r)
         return CTL_OK;
     }
     const struct json_node *list = r->doc.nodes;
+    if (list->next == 1)
+        (void)fprintf(stderr, "none\n");
     for (const struct json_node *n = list + 1; n < r->doc.nodes + list->next;
          n = r->doc.nodes + n->next) {
         ctl_print(r, ctl_get(r, n, "name"), 30, 0);

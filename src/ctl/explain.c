@@ -281,7 +281,10 @@ static int show_filter(struct explain *x, const struct access_grant *g)
         buf_init(&x->text, SIZE_MAX);
         (void)printf("    rows: only where ");
         show_text(x, buf_slice(&sql));
-        (void)putchar('\n');
+        (void)printf("%s\n", slice_eq_str(buf_slice(&sql), "(1 = 0)")
+                                 ? ": none, because a claim that the filter names is absent or not "
+                                   "of its kind, or the column does not exist"
+                                 : "");
         for (uint32_t i = 0; i < access_predicate_value_count(p); i++) {
             (void)printf("      p%" PRIu32 " = ", i);
             show_text(x, access_predicate_value(p, i));

@@ -78,7 +78,6 @@ int main(int argc, char **argv)
         return finish(ctl_pipe(argc - 1, argv + 1));
     if (strcmp(argv[1], "token") == 0)
         return finish(ctl_token(argc - 1, argv + 1));
-    (void)fprintf(stderr, "wavehousectl: unknown command \"%s\"\n", argv[1]);
-    usage(stderr);
+    (void)fprintf(stderr, "wavehousectl: unknown command \"%s\" (try --help)\n", argv[1]);
     return CTL_USAGE;
 }

@@ -124,10 +124,10 @@ int ctl_policy(int argc, char **argv)
     int status = CTL_USAGE;
     if (argc >= 2 && ctl_policy_is_remote(argv[1]))
         return ctl_policy_remote(argc, argv);
-    bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
-    if (argc >= 2 && strcmp(argv[1], "check") == 0)
+    bool help = argc >= 2 && strcmp(argv[argc - 1], "--help") == 0;
+    if (!help && argc >= 2 && strcmp(argv[1], "check") == 0)
         status = check(argc - 1, argv + 1);
-    else if (argc >= 2 && strcmp(argv[1], "explain") == 0)
+    else if (!help && argc >= 2 && strcmp(argv[1], "explain") == 0)
         status = ctl_policy_explain(argc - 1, argv + 1);
     if (status == CTL_USAGE) {
         (void)fputs("usage:\n", help ? stdout : stderr);

@@ -246,10 +246,10 @@ void ctl_token_usage(FILE *to)
 int ctl_token(int argc, char **argv)
 {
     int status = CTL_USAGE;
-    bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
-    if (argc >= 2 && strcmp(argv[1], "new") == 0)
+    bool help = argc >= 2 && strcmp(argv[argc - 1], "--help") == 0;
+    if (!help && argc >= 2 && strcmp(argv[1], "new") == 0)
         status = token_new(argc - 1, argv + 1);
-    else if (argc >= 2 && strcmp(argv[1], "show") == 0)
+    else if (!help && argc >= 2 && strcmp(argv[1], "show") == 0)
         status = token_show(argc - 1, argv + 1);
     if (status == CTL_USAGE) {
         (void)fputs("usage:\n", help ? stdout : stderr);

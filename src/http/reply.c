@@ -11,8 +11,9 @@
 #define CORS_REST                                                                        \
     "Access-Control-Allow-Methods: GET, POST, PUT, DELETE, OPTIONS\r\n"                  \
     "Access-Control-Allow-Headers: Accept, Authorization, Content-Type, Last-Event-ID, " \
-    "X-Request-ID\r\n"                                                                   \
-    "Access-Control-Expose-Headers: X-Cache, X-Request-ID, Retry-After\r\n"              \
+    "X-Request-ID, Idempotency-Key, X-Ack, X-Ack-Timeout\r\n"                            \
+    "Access-Control-Expose-Headers: X-Cache, X-Request-ID, Retry-After, ETag, "          \
+    "X-WaveHouse-Offset\r\n"                                                             \
     "Access-Control-Max-Age: 3600\r\n"
 #define CORS_ANY "Access-Control-Allow-Origin: *\r\n" CORS_REST
 

@@ -2,6 +2,7 @@
 #include "query/depend.h"
 
 #include "base/limits.h"
+#include "clickhouse/http_client.h"
 #include "query/cache.h"
 #include "schema/schema.h"
 
@@ -43,37 +44,10 @@ void query_depend_sql(struct buf *out, struct slice database)
     buf_put_str(out, " UNION ALL SELECT name, '', '' FROM system.databases");
 }
 
-static bool take_string(struct slice *in, struct slice *out)
-{
-    uint64_t n = 0;
-    for (unsigned shift = 0; in->len > 0 && shift < 35; shift += 7) {
-        uint8_t byte = (uint8_t)*in->ptr;
-        in->ptr++;
-        in->len--;
-        n |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            if (n > in->len)
-                return false;
-            *out = (struct slice){in->ptr, (size_t)n};
-            in->ptr += n;
-            in->len -= n;
-            return true;
-        }
-    }
-    return false;
-}
-
-static int order(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
-}
-
 static int by_name(const void *a, const void *b)
 {
     const struct table *x = a, *y = b;
-    int c = order(x->name, y->name);
+    int c = slice_compare(x->name, y->name);
     return c != 0 ? c : (int)x->is_database - (int)y->is_database;
 }
 
@@ -265,7 +239,7 @@ static int build(struct query_depend *d, struct slice answer)
 {
     struct slice rest = answer, a, b, c;
     while (rest.len > 0) {
-        if (!take_string(&rest, &a) || !take_string(&rest, &b) || !take_string(&rest, &c))
+        if (!ch_take_string(&rest, &a) || !ch_take_string(&rest, &b) || !ch_take_string(&rest, &c))
             return WH_ESYNTAX;
         d->count++;
     }
@@ -276,8 +250,8 @@ static int build(struct query_depend *d, struct slice answer)
         return -ENOMEM;
     rest = answer;
     for (struct table *t = d->tables; rest.len > 0; t++) {
-        (void)(take_string(&rest, &t->name) && take_string(&rest, &t->engine) &&
-               take_string(&rest, &t->text));
+        (void)(ch_take_string(&rest, &t->name) && ch_take_string(&rest, &t->engine) &&
+               ch_take_string(&rest, &t->text));
         t->is_database = t->engine.len == 0;
     }
     qsort(d->tables, d->count, sizeof(*d->tables), by_name);

@@ -76,17 +76,25 @@ bool query_pipe_allows(const struct query_pipe *p, struct slice role)
     return false;
 }
 
+bool query_pipe_parameter(const struct query_pipe *p, uint32_t i, struct query_pipe_parameter *out)
+{
+    if (i >= p->parameter_count)
+        return false;
+    const struct pipe_parameter *a = &p->parameters[i];
+    *out = (struct query_pipe_parameter){a->name, a->type_text, a->required};
+    return true;
+}
+
+struct slice query_pipe_description(const struct query_pipe *p)
+{
+    return p->description;
+}
+
 bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s)
 {
     CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
     *ttl_s = p->ttl_s;
     return p->has_ttl;
-}
-
-uint32_t query_pipe_branches(const struct query_pipe *p)
-{
-    CHECK_MAGIC(p, QUERY_PIPE_MAGIC);
-    return p->branch_count;
 }
 
 static void put_parameter(const struct query_pipe *p, const struct pipe_parameter *a,
@@ -229,25 +237,18 @@ void query_pipes_unref(struct query_pipes *s)
     free(s);
 }
 
-static int compare(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return r != 0 ? r : (a.len > b.len) - (a.len < b.len);
-}
-
 /* Where the name stands, or belongs. */
 static uint32_t place_of(const struct query_pipes *s, struct slice name, bool *found)
 {
     uint32_t low = 0, high = s->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (compare(s->list[middle]->name, name) < 0)
+        if (slice_compare(s->list[middle]->name, name) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    *found = low < s->count && compare(s->list[low]->name, name) == 0;
+    *found = low < s->count && slice_compare(s->list[low]->name, name) == 0;
     return low;
 }
 

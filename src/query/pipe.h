@@ -47,6 +47,14 @@ struct slice query_pipe_name(const struct query_pipe *p);
 const struct slice *query_pipe_roles(const struct query_pipe *p, uint32_t *count);
 /* May the role (effective, not the admin) run it? */
 bool query_pipe_allows(const struct query_pipe *p, struct slice role);
+/* Declared parameter i, valid as long as the pipe; type: as it was written, empty for none. False
+ * past the last. */
+struct query_pipe_parameter {
+    struct slice name, type;
+    bool required;
+};
+bool query_pipe_parameter(const struct query_pipe *p, uint32_t i, struct query_pipe_parameter *out);
+struct slice query_pipe_description(const struct query_pipe *p); /* empty: none */
 /* cache_ttl in seconds, 0: never cached; false: none is set. */
 bool query_pipe_ttl(const struct query_pipe *p, uint64_t *ttl_s);
 /* Append the definition as GET answers it, without empty members. */
@@ -68,23 +76,13 @@ struct query_argument { /* of the query string, decoded; of equal names the firs
 };
 
 /* Write the statement for these arguments into s, which is reset first: sql and writes; tables are
- * the runner's to find (query_pipe_bind_dummy). "token" in the query string is no argument. body: a
- * JSON object, merged over them; what is none, or empty, is ignored (LIMIT_JSON_PADDING readable
- * bytes follow it). READY, REFUSED (400) or NO_MEMORY. */
+ * another's to find (query_sql_tables). "token" in the query string is no argument. body: a JSON
+ * object, merged over them; what is none, or empty, is ignored (LIMIT_JSON_PADDING readable bytes
+ * follow it). READY, REFUSED (400) or NO_MEMORY. */
 enum query_result query_pipe_bind(struct query_binder *b, const struct query_pipe *p,
                                   const struct query_argument *arguments, uint32_t count,
                                   struct slice body, struct query_statement *s,
                                   struct query_refusal *no) WH_MUST_CHECK;
-
-/* For EXPLAIN: a statement with values that stand for any, so that the tables can be found which
- * the pipe reads. A template with conditions has several branches, and reads what any of them does:
- * ask for branch 0 … query_pipe_branches(p) - 1. What an untyped placeholder without a default
- * stands for cannot be known: try guess 0, 1, … until the server takes the statement. error(…)
- * writes nothing. False: no memory. */
-#define QUERY_PIPE_GUESSES 3
-uint32_t query_pipe_branches(const struct query_pipe *p); /* at least 1 */
-bool query_pipe_bind_dummy(struct query_binder *b, const struct query_pipe *p, uint32_t branch,
-                           uint32_t guess, struct query_statement *s);
 
 /* Does the statement begin with a verb that writes (pipes.md §6), after comments, parentheses and
  * WITH …? */

@@ -68,9 +68,6 @@ struct binding {
     struct query_statement *s;
     struct query_refusal *no;
     enum query_result result; /* READY until something stands against it */
-    bool is_dummy;
-    uint32_t guess;
-    uint32_t *forced; /* dummy: per chain the branch to take; UINT32_MAX: the first */
 };
 
 static bool refuse(struct binding *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -321,37 +318,11 @@ static struct value default_of(const struct binding *w, uint32_t name)
     return v;
 }
 
-/* For EXPLAIN. */
-static bool put_dummy(struct binding *w, const struct pipe_part *part)
-{
-    const struct pipe_parameter *a = w->p->names[part->name].parameter;
-    enum pipe_type type = a != NULL ? a->type : PIPE_UNTYPED;
-    struct value v = default_of(w, part->name);
-    static const char *const guesses[] = {"NULL", "1", "'1'"};
-    if (v.kind == ABSENT && part->text.len > 0) {
-        v = (struct value){.kind = TEXT, .text = part->text};
-        type = PIPE_UNTYPED;
-    }
-    if (v.kind != ABSENT)
-        return put_place(w, part, type, &v);
-    struct buf *sql = &w->s->sql;
-    if (part->place != SQL_CODE || part->wants_number || type == PIPE_NUMBER ||
-        type == PIPE_BOOLEAN)
-        buf_put_u8(sql, '1');
-    else if (type == PIPE_ARRAY)
-        buf_put_str(sql, w->guess == 2 ? "('1')" : "(1)");
-    else
-        buf_put_str(sql, type == PIPE_STRING ? "'1'" : guesses[w->guess % QUERY_PIPE_GUESSES]);
-    return true;
-}
-
 static bool put_argument(struct binding *w, const struct pipe_part *part)
 {
     const struct pipe_name *name = &w->p->names[part->name];
     struct value v = w->b->values[part->name];
     enum pipe_type type = name->parameter != NULL ? name->parameter->type : PIPE_UNTYPED;
-    if (w->is_dummy)
-        return put_dummy(w, part);
     if (v.kind == ABSENT)
         v = default_of(w, part->name);
     if (v.kind == ABSENT && part->text.len > 0) {
@@ -436,13 +407,6 @@ static bool holds(struct binding *w, const struct pipe_condition *k)
     }
 }
 
-static bool is_taken(struct binding *w, const struct pipe_part *part)
-{
-    if (w->is_dummy)
-        return w->forced[part->chain] == UINT32_MAX || w->forced[part->chain] == part->branch;
-    return part->condition == NULL || holds(w, part->condition);
-}
-
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool write_parts(struct binding *w)
@@ -459,11 +423,9 @@ static bool write_parts(struct binding *w)
                 return false;
             break;
         case PIPE_ERROR:
-            if (!w->is_dummy)
-                return refuse(w, "%.*s", (int)part->text.len, part->text.ptr);
-            break;
+            return refuse(w, "%.*s", (int)part->text.len, part->text.ptr);
         case PIPE_IF:
-            if (!is_taken(w, part))
+            if (part->condition != NULL && !holds(w, part->condition))
                 i = part->to;
             break;
         case PIPE_JUMP:
@@ -551,27 +513,6 @@ enum query_result query_pipe_bind(struct query_binder *b, const struct query_pip
         write_parts(&w))
         s->writes = query_sql_writes(buf_slice(&s->sql));
     return w.result;
-}
-
-bool query_pipe_bind_dummy(struct query_binder *b, const struct query_pipe *p, uint32_t branch,
-                           uint32_t guess, struct query_statement *s)
-{
-    struct query_refusal no;
-    struct binding w = begin(b, p, s, &no);
-    must(branch < p->branch_count);
-    w.is_dummy = true;
-    w.guess = guess;
-    w.forced = arena_calloc(&b->arena, p->chain_count + 1u, sizeof(*w.forced));
-    if (w.forced == NULL)
-        return false;
-    for (uint32_t i = 0; i < p->chain_count; i++)
-        w.forced[i] = UINT32_MAX;
-    for (; branch != 0; branch = p->branches[branch].parent)
-        w.forced[p->branches[branch].chain] = branch;
-    if (!write_parts(&w))
-        return false;
-    s->writes = query_sql_writes(buf_slice(&s->sql));
-    return true;
 }
 
 /* ---- the leading verb ------------------------------------------------------------------------ */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A compiled pipe in memory.
  *
- * The template is a list of parts that are gone through from the first on; TEST jumps to `to` when
- * its condition is false, JUMP always. Branches of all ifs are numbered, 0 is the template itself,
- * so that each can be asked for its tables. */
+ * The template is a list of parts that are gone through from the first on; IF jumps to `to` when
+ * its condition is false, JUMP always. */
 #ifndef WH_QUERY_PIPE_PRIV_H
 #define WH_QUERY_PIPE_PRIV_H
 
@@ -77,13 +76,7 @@ struct pipe_part {
     enum sql_place place;             /* PLACE: where it stands */
     bool wants_number;                /* PLACE: behind LIMIT or OFFSET */
     uint32_t to;                      /* IF, JUMP */
-    uint32_t branch;                  /* IF: what it leads into */
-    uint32_t chain;                   /* IF: the if … elif … else … end that it belongs to */
     struct pipe_condition *condition; /* IF; NULL: else */
-};
-struct pipe_branch {
-    uint32_t parent; /* the branch around it */
-    uint32_t chain;
 };
 
 struct query_pipe {
@@ -102,10 +95,8 @@ struct query_pipe {
     struct pipe_name *names; /* the declared ones first, in order */
     uint32_t part_count;
     struct pipe_part *parts;
-    uint32_t branch_count, chain_count;
-    struct pipe_branch *branches; /* 0: the template */
-    uint32_t odd_count;           /* double braces that are no placeholder */
-    uint32_t *odd;                /* offsets of the first of them */
+    uint32_t odd_count; /* double braces that are no placeholder */
+    uint32_t *odd;      /* offsets of the first of them */
 };
 #define PIPE_ODD_MAX 16 /* that a warning tells about */
 

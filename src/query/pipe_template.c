@@ -13,7 +13,7 @@ struct compiling {
     struct err *e;
     bool strict_quotes;
     int rc; /* the first failure */
-    uint32_t part_cap, branch_cap, condition_count;
+    uint32_t part_cap, condition_count;
     size_t at;         /* being read */
     size_t text_start; /* of the text that is not a part yet */
     struct sql_lex lex;
@@ -21,7 +21,6 @@ struct compiling {
     uint32_t depth;
     struct frame {
         uint32_t offset;
-        uint32_t chain, branch, parent;
         uint32_t test; /* part that jumps over the branch under way; UINT32_MAX: else */
         uint32_t jump; /* the last JUMP to the end, chained through their `to`; UINT32_MAX */
         bool has_else;
@@ -67,20 +66,18 @@ static bool no_memory(struct compiling *c)
 /* ---- growing --------------------------------------------------------------------------------- */
 
 /* Twice the room in the arena; what was there is left behind. */
-static void *grow(struct compiling *c, void *list, uint32_t count, uint32_t *cap, size_t size)
+static bool grow(struct compiling *c)
 {
-    if (count < *cap)
-        return list;
-    uint32_t more = *cap == 0 ? 16 : *cap * 2;
-    void *bigger = arena_calloc(&c->p->arena, more, size);
-    if (bigger == NULL) {
-        (void)no_memory(c);
-        return NULL;
-    }
-    if (count > 0)
-        memcpy(bigger, list, count * size);
-    *cap = more;
-    return bigger;
+    struct query_pipe *p = c->p;
+    uint32_t more = c->part_cap == 0 ? 16 : c->part_cap * 2;
+    struct pipe_part *parts = arena_calloc(&p->arena, more, sizeof(*parts));
+    if (parts == NULL)
+        return no_memory(c);
+    if (p->part_count > 0)
+        memcpy(parts, p->parts, p->part_count * sizeof(*parts));
+    p->parts = parts;
+    c->part_cap = more;
+    return true;
 }
 
 static struct pipe_part *add_part(struct compiling *c, enum pipe_part_kind kind, size_t offset)
@@ -90,11 +87,9 @@ static struct pipe_part *add_part(struct compiling *c, enum pipe_part_kind kind,
         (void)fail(c, offset, "more than %d placeholders and tags", LIMIT_PIPE_PARTS);
         return NULL;
     }
-    struct pipe_part *parts = grow(c, p->parts, p->part_count, &c->part_cap, sizeof(*parts));
-    if (parts == NULL)
+    if (p->part_count == c->part_cap && !grow(c))
         return NULL;
-    p->parts = parts;
-    struct pipe_part *part = &parts[p->part_count++];
+    struct pipe_part *part = &p->parts[p->part_count++];
     *part = (struct pipe_part){.kind = kind, .offset = (uint32_t)offset};
     return part;
 }
@@ -354,30 +349,14 @@ static bool at_end(struct tag *t)
 
 /* ---- tags ------------------------------------------------------------------------------------ */
 
-static bool new_branch(struct compiling *c, struct frame *f)
-{
-    struct query_pipe *p = c->p;
-    struct pipe_branch *b = grow(c, p->branches, p->branch_count, &c->branch_cap, sizeof(*b));
-    if (b == NULL)
-        return false;
-    p->branches = b;
-    f->branch = p->branch_count++;
-    b[f->branch] = (struct pipe_branch){f->parent, f->chain};
-    return true;
-}
-
 /* if, elif and else: the part that leads into a new branch. k NULL: else. */
 static bool open_branch(struct compiling *c, struct frame *f, size_t offset,
                         struct pipe_condition *k)
 {
-    if (!new_branch(c, f))
-        return false;
     struct pipe_part *part = add_part(c, PIPE_IF, offset);
     if (part == NULL)
         return false;
     part->condition = k;
-    part->branch = f->branch;
-    part->chain = f->chain;
     f->test = c->p->part_count - 1;
     return true;
 }
@@ -404,10 +383,7 @@ static bool tag_if(struct compiling *c, struct tag *t, size_t offset)
     if (k == NULL || !at_end(t))
         return false;
     struct frame *f = &c->frames[c->depth];
-    *f = (struct frame){.offset = (uint32_t)offset,
-                        .chain = c->p->chain_count++,
-                        .parent = c->depth > 0 ? c->frames[c->depth - 1].branch : 0,
-                        .jump = UINT32_MAX};
+    *f = (struct frame){.offset = (uint32_t)offset, .jump = UINT32_MAX};
     c->depth++;
     return open_branch(c, f, offset, k);
 }
@@ -613,9 +589,6 @@ static bool compile(struct compiling *c)
 int pipe_compile(struct query_pipe *p, bool strict_quotes, struct err *e)
 {
     struct compiling c = {.p = p, .e = e, .strict_quotes = strict_quotes};
-    struct frame root = {.chain = UINT32_MAX};
-    if (!new_branch(&c, &root))
-        return c.rc;
     (void)compile(&c);
     return c.rc;
 }

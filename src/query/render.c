@@ -2,8 +2,10 @@
 #include "query/render.h"
 
 #include "base/limits.h"
+#include "schema/civil.h"
 #include "schema/timestamp.h"
 #include "schema/type.h"
+#include "json/json.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -187,56 +189,6 @@ static bool scan_on(struct scan *s, const char **p, const char *end)
     return false;
 }
 
-static int hex4(const char *p)
-{
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        int d = c >= '0' && c <= '9'                 ? c - '0'
-                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                     : -1;
-        if (d < 0)
-            return -1;
-        v = v * 16 + d;
-    }
-    return v;
-}
-
-/* The inside of a JSON string, into the arena. Types are ASCII but for names in Enum and Tuple,
- * which need no surrogate to be escaped by a server that writes UTF-8. */
-static struct slice unescape(struct arena *a, struct slice in)
-{
-    char *out = arena_alloc(a, in.len + 1);
-    size_t n = 0;
-    for (size_t i = 0; out != NULL && i < in.len; i++) {
-        char c = in.ptr[i];
-        if (c != '\\' || i + 1 == in.len) {
-            out[n++] = c;
-            continue;
-        }
-        c = in.ptr[++i];
-        int u = c == 'u' && in.len - i > 4 ? hex4(in.ptr + i + 1) : -1;
-        if (u >= 0) {
-            i += 4;
-            if (u < 0x80) {
-                out[n++] = (char)u;
-            } else if (u < 0x800) {
-                out[n++] = (char)(0xc0 | u >> 6);
-                out[n++] = (char)(0x80 | (u & 63));
-            } else {
-                out[n++] = (char)(0xe0 | u >> 12);
-                out[n++] = (char)(0x80 | (u >> 6 & 63));
-                out[n++] = (char)(0x80 | (u & 63));
-            }
-            continue;
-        }
-        static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-        const char *known = c != '\0' ? strchr(from, c) : NULL;
-        out[n++] = known != NULL ? to[known - from] : c;
-    }
-    return (struct slice){out, out != NULL ? n : 0};
-}
-
 /* --- columns ------------------------------------------------------------------------------- */
 
 static bool is_time(const struct ch_type *t)
@@ -275,12 +227,13 @@ static int column_set(struct query_render *r, struct column *c, struct slice nam
     memcpy(key, name.ptr, name.len);
     key[name.len] = ':';
     c->key = (struct slice){key, name.len + 1};
-    struct slice text = unescape(&r->types, (struct slice){type.ptr + 1, type.len - 2});
-    if (text.ptr == NULL)
+    struct slice raw = {type.ptr + 1, type.len - 2};
+    char *text = arena_alloc(&r->types, raw.len + 1);
+    if (text == NULL)
         return -ENOMEM;
     const struct ch_type *t = NULL;
     struct err e;
-    if (ch_type_parse(&r->types, text, &t, &e) != 0)
+    if (ch_type_parse(&r->types, (struct slice){text, json_unescape(raw, text)}, &t, &e) != 0)
         return 0; /* a type of the future: its value is shown as the server writes it */
     c->type = ch_type_peel(t);
     c->kind = is_time(c->type) ? COLUMN_TIME : has_time(c->type) ? COLUMN_NESTED : COLUMN_PLAIN;
@@ -411,24 +364,13 @@ static void put_from_local(struct query_render *r, const struct ch_type *t, stru
         buf_put_slice(out, v);
 }
 
-static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400, yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
 static void put_civil(struct buf *out, int64_t s)
 {
-    int64_t days = (s >= 0 ? s : s - 86399) / 86400, left = s - days * 86400;
-    int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t m = mp < 10 ? mp + 3 : mp - 9, y = yoe + era * 400 + (m <= 2);
-    buf_printf(out, "%04d-%02d-%02d %02d:%02d:%02d", (int)y, (int)m,
-               (int)(doy - (153 * mp + 2) / 5 + 1), (int)(left / 3600), (int)(left / 60 % 60),
-               (int)(left % 60));
+    int32_t days = civil_day_of(s);
+    int32_t left = (int32_t)(s - (int64_t)days * CIVIL_DAY_S);
+    struct civil_date d = civil_from_days(days);
+    buf_printf(out, "%04d-%02d-%02d %02d:%02d:%02d", d.year, d.month, d.day, left / 3600,
+               left / 60 % 60, left % 60);
 }
 
 static bool digits(const char *p, int n, int64_t *out)
@@ -457,7 +399,8 @@ static void put_as_local(struct query_render *r, const struct ch_type *t, struct
         buf_put_slice(out, v);
         return;
     }
-    int64_t utc = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s;
+    struct civil_date date = {(int32_t)y, (uint8_t)mo, (uint8_t)d};
+    int64_t utc = (int64_t)civil_to_days(date) * CIVIL_DAY_S + h * 3600 + mi * 60 + s;
     buf_put_u8(out, '"');
     put_civil(out, utc + zone_utc_offset(zone, utc));
     buf_put(out, p + 19, v.len - 3 - 19); /* the fraction */

@@ -5,13 +5,6 @@
 #include "base/magic.h"
 #include "schema/schema_priv.h"
 
-int schema_name_order(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int order = n == 0 ? 0 : memcmp(a.ptr, b.ptr, n);
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* FNV-1a. Part of the persisted fingerprint, so it may not change. */
 uint64_t schema_hash(uint64_t seed, struct slice s)
 {
@@ -63,7 +56,7 @@ const struct schema_table *schema_catalog_find(const struct schema_catalog *c, s
     uint32_t low = 0, high = c->table_count;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        int order = schema_name_order(c->tables[mid].name, name);
+        int order = slice_compare(c->tables[mid].name, name);
         if (order == 0)
             return &c->tables[mid];
         if (order < 0)

@@ -287,7 +287,7 @@ int schema_builder_column(struct schema_builder *b, struct slice name, struct sl
 static int by_name(const void *a, const void *b)
 {
     const struct schema_table *ta = a, *tb = b;
-    return schema_name_order(ta->name, tb->name);
+    return slice_compare(ta->name, tb->name);
 }
 
 /* Sorted into the arena; of two tables with one name (a server gone wrong) one is kept. */

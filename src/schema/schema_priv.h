@@ -19,9 +19,6 @@ struct schema_catalog {
     struct slice timezone; /* the server's */
 };
 
-/* Bytewise order of names, shorter first among equals. */
-int schema_name_order(struct slice a, struct slice b);
-
 uint64_t schema_hash(uint64_t seed, struct slice s);
 #define SCHEMA_HASH_SEED 0xcbf29ce484222325u
 

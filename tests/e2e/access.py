@@ -289,6 +289,13 @@ def surroundings(d):
     is_denied(post(d, "nowhere", {"id": 1}, bearer(token("admin"))), 404, "unknown table: nowhere", "and to admins")
     q = "INSERT%20INTO%20nowhere%20FORMAT%20JSONEachRow"
     same(d.call("POST", f"/?query={q}", b"{}").fields.get("x-clickhouse-exception-code"), "497", "at ClickHouse's door, too")
+    for what, headers, want, words in (("nobody", {}, 403, "forbidden"), ("a writer", bearer(token("plain")), 403, "forbidden"),
+                                       ("a bad token", bearer("x"), 401, "invalid token")):
+        for table in ("nowhere", "ev"):
+            for body in ("{}", "no json", '{"columns":["nosuch"]}'):
+                a = d.call("POST", f"/v1/query?table={table}", body, headers)
+                is_denied(a, want, words, f"a query of {table} by {what}, body {body}: told alike")
+    is_denied(d.call("POST", "/v1/query?table=nowhere", "{}", bearer(token("admin"))), 404, "unknown table: nowhere", "admins hear of it")
     for what, headers, want in (("anonymous", {}, 403), ("a writer", bearer(token("plain")), 200), ("nobody", bearer(token("nobody")), 403)):
         same(d.call("GET", "/v1/offset?table=ev", None, headers).status, want, f"offset of a table: {what}")
     same((d.call("GET", "/v1/offset", None, bearer(token("plain"))).status, d.call("GET", "/v1/offset", None, bearer(token("admin"))).status),

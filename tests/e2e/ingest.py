@@ -93,10 +93,12 @@ class Suite:
         ok(a.status == 204 and a.fields.get("access-control-allow-methods") == "GET, POST, PUT, DELETE, OPTIONS"
            and a.fields.get("access-control-max-age") == "3600"
            and a.fields.get("access-control-allow-headers") ==
-           "Accept, Authorization, Content-Type, Last-Event-ID, X-Request-ID", self.say("CORS preflight"), a.fields)
+           "Accept, Authorization, Content-Type, Last-Event-ID, X-Request-ID, Idempotency-Key, X-Ack, X-Ack-Timeout",
+           self.say("CORS preflight"), a.fields)
         ok("retry-after" in a.fields.get("access-control-expose-headers", "").lower() and
-           "x-request-id" in a.fields.get("access-control-expose-headers", "").lower(),
-           self.say("CORS exposes X-Request-ID and Retry-After"), a.fields)
+           "x-request-id" in a.fields.get("access-control-expose-headers", "").lower() and
+           "x-wavehouse-offset" in a.fields.get("access-control-expose-headers", "").lower(),
+           self.say("CORS exposes X-Request-ID, Retry-After and X-WaveHouse-Offset"), a.fields)
         ok("access-control-allow-origin" not in self.d.call("GET", "/livez").fields,
            self.say("no Origin, no CORS fields"))
 

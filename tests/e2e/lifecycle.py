@@ -277,10 +277,40 @@ def schema_refresh():
         server.query(f"ALTER TABLE {database}.later ADD COLUMN x String")
         same(d.ingest("later", {"id": 2, "x": "y"}).error, 'unknown column "x" for table "later"', "a column added later is unknown")
         ok(net.wait_for(lambda: d.ingest("later", {"id": 2, "x": "y"}).status == 200, 5), "and known within seconds, without being told")
+        made = d.call("POST", "/v1/ops/query", json.dumps({"sql": f"CREATE TABLE {database}.made (id UInt32) ENGINE = MergeTree ORDER BY id"}))
+        ok(made.status == 200 and net.wait_for(lambda: d.call("GET", "/v1/ops/schema?table=made").status == 200, 5),
+           "a table that was made through the daemon is known within seconds, too", made)
+
+
+def ready_beside_a_hung_refresh():
+    """A discovery that ClickHouse does not answer does not keep /readyz waiting; nor does a server that hangs itself."""
+    if not server.admin:
+        return tap.skip("hung servers", "needs the front of 26.7")
+    with daemon(settings={"schema.refresh_interval": "1h"}) as d:
+        d.start("/readyz")
+        hung = threading.Thread(target=lambda: d.call("POST", "/v1/ops/schema/refresh", timeout=60), daemon=True)
+
+        def ready(within_s, want, what):
+            began = time.monotonic()
+            a = d.call("GET", "/readyz")
+            took = time.monotonic() - began
+            ok(a.status == want and took < within_s, f"{what} within {within_s} s", f"{a} after {took:.1f} s")
+        server.control("/fault", {"proto": "http", "at": "query", "kind": "hang", "times": 1, "match": "system.columns|system.tables"})
+        try:
+            hung.start()
+            ok(net.wait_for(lambda: server.state()["stats"]["injected"].get("http.query.hang"), 10), "a refresh hangs", server.state())
+            ready(1, 200, "/readyz says ready beside it")
+            server.control("/cut")
+            server.control("/fault", {"proto": "native", "at": "connect", "kind": "hang", "times": 1})
+            ready(3, 503, "a server that says nothing: /readyz says so")
+            ready(1, 200, "and the next one asks anew")
+        finally:
+            server.control("/clear")
+        d.kill()
 
 
 if __name__ == "__main__":
     if not (clickhouse.modern() or clickhouse.old()):
         tap.skip_all("no ClickHouse to test against")
     tap.run(prepare, command_line, check_and_print, bad_configurations, cannot_start, open_listener, lock, reload, drain, readiness,
-            without_clickhouse, schema_refresh)
+            without_clickhouse, schema_refresh, ready_beside_a_hung_refresh)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.parse
 
 import sdk
 from lib import clickhouse, daemon, env, net, tap, tokens
@@ -66,6 +67,13 @@ def generation(server):
         same((bare.status, "/v1/ingest" in bare.json()["paths"]), (200, False), f"{server.name}: without a policy nothing but the public routes")
         a = d.call("PUT", "/v1/ops/policy", json.dumps(POLICY).encode(), {"X-Operator-Key": KEY})
         same(a.status, 200, f"{server.name}: a policy is taken")
+        pipes = {"top": {"sql": "SELECT id FROM orders WHERE id > {{min:0}} AND name IN {{names}} LIMIT {{n:10}}", "allowed_roles": ["viewer"],
+                         "description": "The first ones", "parameters": [{"name": "min", "type": "number"}, {"name": "names", "type": "array",
+                         "required": True}, {"name": "n"}]},
+                 ODD + "{x}": {"sql": "SELECT 1", "allowed_roles": ["writer"]}}
+        for name, definition in pipes.items():
+            a = d.call("PUT", "/v1/ops/pipes/" + urllib.parse.quote(name, safe=""), json.dumps(definition).encode(), {"X-Operator-Key": KEY})
+            same(a.status, 200, f"{server.name}: a pipe is taken")
         docs = {"none": bare.json(), "public": get().json(), "viewer": get(**role("viewer")).json(), "writer": get(**role("writer")).json(),
                 "admin": get(**role("admin")).json(), "bad token": get(Authorization="Bearer rubbish").json()}
         text = {k: json.dumps(v) for k, v in docs.items()}
@@ -78,6 +86,13 @@ def generation(server):
         ok(not any("hidden" in text[r] for r in ("none", "public", "viewer", "writer")) and "hidden" in text["admin"],
            f"{server.name}: a table without grant is not named")
         ok("secret" not in text["viewer"] and "secret" not in text["writer"], f"{server.name}: nor is a hidden column")
+        odd = "/v1/pipes/" + urllib.parse.quote(ODD + "{x}", safe="")
+        same([[p in docs[r]["paths"] for r in ("public", "viewer", "writer", "admin")] for p in ("/v1/pipes/top", odd)],
+             [[False, True, False, True], [False, False, True, True]], f"{server.name}: a pipe is there for those who may run it")
+        top = docs["viewer"]["paths"]["/v1/pipes/top"]
+        same([[p["name"], p["required"]] for p in top["get"]["parameters"]], [["min", False], ["n", False]],
+             f"{server.name}: its parameters, arrays in the body only")
+        same(top["post"]["requestBody"]["content"]["application/json"]["schema"]["required"], ["names"], f"{server.name}: and which it must have")
         names = docs["viewer"]["paths"]["/v1/query"]["post"]["parameters"][0]["schema"]["enum"]
         same(sorted(names), sorted(["orders", ODD]), f"{server.name}: tables are named as they are")
         record = docs["writer"]["components"]["schemas"]["record.orders"]

@@ -353,7 +353,7 @@ def command_line():
              "a wrong policy")
         same(ctl(d, "policy", "get")[1], out, "what is in force stays")
         ok("by=127.0.0.1:" in d.log(), "audited", d.log_tail())
-        same(ctl(d, "pipe", "list"), (0, "", ""), "no pipes")
+        same(ctl(d, "pipe", "list"), (0, "", "none\n"), "no pipes")
         pipe = write("top.json", '{"sql":"SELECT 1","allowed_roles":["viewer","b"],"description":"one"}')
         same(ctl(d, "pipe", "set", "a/b c", pipe), (0, "stored, and in force\n", ""), "pipe set")
         sql = write("top.sql", "SELECT 2 -- it's\n")

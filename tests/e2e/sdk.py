@@ -172,8 +172,10 @@ def main():
 
     def each_on(server):
         for name in sys.argv[1:] or scenarios:
+            began = time.monotonic()
             try:
                 run(program, place, server, name)
+                tap.note(f"{server.name}: {name}: {time.monotonic() - began:.1f} s")
             except Exception as e:
                 ok(False, f"{server.name}: {name}: {e!r}")
 

@@ -358,6 +358,9 @@ def rights():
         same(len(noclaim.events()), 0, "a claim that is missing: no rows")
         for what, x in silent.items():
             same((x.status, len(x.events())), (200, 0), f"{what}: a silent stream")
+        told = [line for line in d.log().splitlines() if "auth.denied" in line and "route=/v1/stream" in line]
+        ok(len(told) == len(silent) and all("gate=policy" in line and 'table="ev"' in line and "status=200" in line for line in told),
+           "each silent stream is told to the operator", told)
         replay = Stream(d.port, "ev", since="2020-01-01T00:00:00Z", headers=bearer("tenant", org="a"))
         ok(replay.wait(2), "a replay")
         settled(d, "ev")
@@ -579,7 +582,7 @@ def main():
     for table in ("ev", "other", "joint", "crash", "slow", "marker", "held"):
         more = ", name String DEFAULT '', n Float64 DEFAULT 0, org String DEFAULT '', secret String DEFAULT ''" if table in ("ev", "slow") else ""
         s.query(f"CREATE TABLE {db}.{table} (id UInt32{more}) ENGINE = MergeTree ORDER BY id")
-    with daemon(server__body_timeout="60s") as d:
+    with daemon(server__body_timeout="60s", server__threads=3) as d:
         d.start("/readyz")
         d.know("ev", "other", "joint", "crash", "slow", "marker")
         for part in (basics, resume, joint, slow, dead_letters, positional, ephemeral, crashes):

@@ -290,7 +290,12 @@ def control_socket():
         a = subprocess.run(["curl", "-sS", "--unix-socket", sock, "http://x/v1/ops/schema?table=ev"], capture_output=True, text=True)
         same(json.loads(a.stdout).get("name"), "ev", "curl asks through it")
         a = subprocess.run([env.program("wavehousectl"), "dlq", "stats", "--server", "unix:" + sock], capture_output=True, text=True)
-        same(a.returncode, 0, "so does wavehousectl", )
+        same(a.returncode, 0, "so does wavehousectl")
+        subprocess.run(["curl", "-sS", "--unix-socket", sock, "-H", "X-Ack: clickhouse", "-H", "X-Request-ID: mine",
+                        "http://x/v1/ingest?table=ev", "-d", '{"id":"12x","name":""}'], capture_output=True)
+        letters = lambda: d.call("GET", "/v1/ops/dlq").json()["entries"]
+        net.wait_for(lambda: len(letters()) == 1, 20)
+        same([(e["peer"], e["request"]) for e in letters()], [(f"uid {os.getuid()}", "mine")], "a dead letter names who came by it")
         second = Daemon(server, database, settings={"server.control_socket": sock}, name="tls")
         second.start(None)
         net.wait_for(lambda: not second.alive(), 20)

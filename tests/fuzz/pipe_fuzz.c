@@ -58,8 +58,6 @@ static bool bind(const struct query_pipe *p, struct slice x, struct slice body,
     buf_reset(skeleton);
     if (r == QUERY_READY)
         put_skeleton(skeleton, buf_slice(&s.sql));
-    for (uint32_t i = 0; i < query_pipe_branches(p) && i < 8; i++)
-        must(query_pipe_bind_dummy(binder, p, i, i, &s));
     return r == QUERY_READY;
 }
 
@@ -98,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct slice none = {body.ptr, 0};
         (void)query_pipe_warn(p, nothing, NULL);
         bool first = bind(p, SLICE_LIT("a"), none, &one), then = bind(p, x, none, &other);
-        if (query_pipe_branches(p) == 1) { /* conditions may ask for the value */
+        if (memmem(sql.ptr, sql.len, "{%", 2) == NULL) { /* conditions may ask for the value */
             must(first == then);
             must(slice_eq(buf_slice(&one), buf_slice(&other)));
         }

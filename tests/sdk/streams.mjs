@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Live events: soon, one's own only, without hidden columns, gapless over a reconnect, from an instant on.
-import { admin, anonymous, ask, as, bearing, fill, landed, listen, ok, policy, same, table, until, watched } from "./scenario.mjs";
+import { admin, anonymous, ask, as, bearing, fill, landed, listen, modern, ok, policy, same, table, until, watched } from "./scenario.mjs";
 
 await table("events", "id UInt32, tenant String, page String DEFAULT '/', secret String DEFAULT ''");
 await table("open", "id UInt32, note String DEFAULT ''");
@@ -100,6 +100,36 @@ await admin.from("lately").insert([{ id: 2 }, { id: 3 }]);
 await until(() => live.length >= 2);
 same([initial, live], [[{ id: 1 }], [2, 3]], "liveQuery(): the rows there are, then what comes");
 query.close();
+
+// A row that comes while it fetches is both in what it fetched and in its stream: by its instant it is told only once.
+const type = modern ? "DateTime64(9)" : "DateTime";
+await table("timed", `id UInt32, at ${type}, received_timestamp ${type}`);
+const late = watched();
+const timed = as("admin", {}, {
+    fetch: async (address, init) => {
+        if (new URL(address).pathname === "/v1/query") {
+            await admin.from("timed").insert({ id: 1, at: "2026-03-29 00:59:00.5" });
+            await landed("timed", 1);
+        }
+        return late.options.fetch(address, init);
+    },
+});
+let fetched, after = [];
+const both = await listen(admin.from("timed").stream());
+const told = timed.from("timed").selectAll().orderBy("received_timestamp").liveQuery({
+    initial: r => { fetched = r.data; }, next: e => after.push(e),
+});
+await until(() => fetched);
+await both.count(1);
+same(fetched, both.data(), "a row as it is read is the row as it was streamed");
+const [{ timestamp }] = both.events;
+same(fetched?.[0]?.received_timestamp, modern ? timestamp.replace(/(\.\d*?)0+Z$/, "$1Z").replace(".Z", "Z") : timestamp.slice(0, 19) + "Z",
+    "and has the event's instant, as exactly as its column can");
+await admin.from("timed").insert({ id: 2, at: 0, received_timestamp: "2106-01-01T00:00:00Z" });
+await until(() => after.length);
+same(after.map(e => e.data.id), [2], "liveQuery(): a row that comes while it fetches is told once");
+told.close();
+both.end();
 
 // The iterator, and the end.
 const iterated = [];

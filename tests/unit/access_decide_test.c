@@ -276,7 +276,11 @@ static void sql(void)
          "parseDateTime64BestEffort({p4:String}, 8)))",
          "((`dt` = parseDateTimeBestEffort('a') OR `dt` = parseDateTimeBestEffort('b')))"},
         {"\"d3\":{\"_in\":\"{{ jwt.org }}\"}",
-         "(`d3` IN (parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin')))", NULL},
+         "((`d3` = parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin')))", NULL},
+        {"\"d3\":{\"_in\":\"{{ jwt.l }}\"}",
+         "((`d3` = parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin') OR `d3` = "
+         "parseDateTime64BestEffort({p4:String}, 8, 'Europe/Berlin')))",
+         NULL},
         {"\"d3\":{\"_gt\":\"x\"}",
          "(`d3` > parseDateTime64BestEffort({p3:String}, 8, 'Europe/Berlin'))",
          "(`d3` > parseDateTime64BestEffort('x', 8, 'Europe/Berlin'))"},

@@ -197,9 +197,14 @@ static void refusals(void)
         const char *text, *want;
     } strict[] = {
         {GRANT("select", "\"fliter\":{\"c\":{\"_eq\":\"1\"}}"),
-         AT("select") "\"fliter\" means nothing here"},
-        {GRANT("insert", "\"max_rows\":1"), AT("insert") "\"max_rows\" means nothing here"},
-        {"{\"tabels\":{}}", "\"tabels\" means nothing here"},
+         AT("select") "\"fliter\" means nothing here; known are allow_columns, deny_columns, "
+                      "filter, allowed_aggregations, denied_aggregations, "
+                      "max_rows, max_rows_to_read, max_execution_time and max_memory_usage"},
+        {GRANT("insert", "\"max_rows\":1"),
+         AT("insert") "\"max_rows\" means nothing here; known are allow_columns, deny_columns and "
+                      "check"},
+        {"{\"tabels\":{}}",
+         "\"tabels\" means nothing here; known are default_role, admin_role and tables"},
     };
     struct err e;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -351,7 +356,9 @@ static void warnings(void)
          "table \"t\", op \"select\", role \"*\": \"*\" is no wildcard: it matches only a role of "
          "that name\n"},
         {"{\"tables\":{\"t\":{\"select\":{\"r\":{\"fliter\":{}}}}}}",
-         "table \"t\", op \"select\", role \"r\": \"fliter\" means nothing here\n"},
+         "table \"t\", op \"select\", role \"r\": \"fliter\" means nothing here; known are "
+         "allow_columns, deny_columns, filter, allowed_aggregations, denied_aggregations, "
+         "max_rows, max_rows_to_read, max_execution_time and max_memory_usage\n"},
         {"{\"tables\":{\"u\":{\"select\":{\"r\":{}}}}}", "table \"u\" is not known\n"},
         {"{\"tables\":{\"t\":{\"insert\":{\"r\":{\"check\":{\"b\":{\"_eq\":\"1\"}},\"deny_"
          "columns\":"

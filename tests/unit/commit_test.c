@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log thread over a real log in a temporary folder. */
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/magic.h"
 #include "cluster/commit.h"
 #include "io/clock.h"
 #include "tests/lib/tap.h"
@@ -89,12 +91,26 @@ static struct proposal *wait_done(struct fixture *f)
     }
 }
 
-static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *data, size_t n)
+static void push(struct fixture *f, struct proposal *p, char *data, size_t n)
 {
-    *p = (struct proposal){.type = type, .part_count = 1, .done = &f->done};
+    p->part_count = 1;
+    p->done = &f->done;
     p->parts[0] = (struct iovec){data, n};
     while (commit_propose(f->c, p) != 0)
         ;
+}
+
+static void propose(struct fixture *f, struct proposal *p, uint8_t type, char *data, size_t n)
+{
+    *p = (struct proposal){.type = type};
+    push(f, p, data, n);
+}
+
+static void propose_after(struct fixture *f, struct proposal *p, const struct proposal *after,
+                          char *data, size_t n)
+{
+    *p = (struct proposal){.type = WAL_EVENTS, .after = after};
+    push(f, p, data, n);
 }
 
 #define MANY 500
@@ -181,6 +197,39 @@ static void test_budget(void)
     tmpdir_remove(f.path);
 }
 
+/* A request in several entries, whose second finds no room: the third, for which there is some,
+ * must not be stored without it (http-api §7.7). */
+static void test_after(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    static struct proposal first, large, small, next, other;
+    static char data[60000];
+    if (!fixture_open(&f, 3 * SEGMENT))
+        return;
+    const char *cause;
+    do {
+        propose(&f, &first, WAL_EVENTS, data, sizeof(data));
+    } while (wait_done(&f) == &first && first.result == 0);
+    for (int i = 0; i < 5000 && commit_accepting(f.c, &cause); i++)
+        (void)usleep(1000);
+    propose(&f, &first, WAL_EVENTS, data, 100);
+    propose_after(&f, &large, &first, data, sizeof(data));
+    propose_after(&f, &small, &large, data, 100);
+    propose_after(&f, &next, &small, data, 100);
+    propose(&f, &other, WAL_EVENTS, data, 100);
+    int back = 0;
+    while (back < 5 && wait_done(&f) != NULL)
+        back++;
+    is_u64((uint64_t)back, 5, "all come back");
+    ok(first.result == 0, "a small entry fits");
+    ok(large.result == WH_EAGAIN, "a large one does not");
+    ok(small.result == WH_EAGAIN && next.result == WH_EAGAIN,
+       "what comes after it is refused, too");
+    ok(other.result == 0, "another request's entry of the same length is not");
+    fixture_close(&f);
+    tmpdir_remove(f.path);
+}
+
 /* An entry that leaves no reserve in any segment is refused, and at once: others wait behind it. */
 static void test_too_large(void)
 {
@@ -240,6 +289,48 @@ static void test_subscribers(void)
     tmpdir_remove(f.path);
 }
 
+/* Instants and entry times grow, whatever the clock says. */
+static void test_order(void)
+{
+    struct fixture f = {.path = tmpdir_make()};
+    uint64_t far = io_realtime_ns() + UINT64_C(3600000000000); /* a clock that was set back */
+    uint64_t times[3] = {0}, first = 0;
+    for (int life = 0; life < 2 && fixture_open(&f, GIB); life++) {
+        struct proposal p[3];
+        uint64_t last = commit_order_lock(f.c);
+        if (life == 0) {
+            commit_order_take(f.c, far);
+            last = far;
+        }
+        commit_order_unlock(f.c);
+        ok(last >= far, "what was taken is the base of what follows%s",
+           life == 0 ? "" : ", after a start too");
+        for (int i = 0; i < 3; i++) {
+            char byte = 'x';
+            p[i] = (struct proposal){.type = i == 1 ? WAL_DEAD_LETTER : WAL_CONTROL,
+                                     .done = &f.done,
+                                     .parts = {{&byte, 1}},
+                                     .part_count = 1};
+            must(commit_propose(f.c, &p[i]) == 0 && wait_done(&f) == &p[i] && p[i].result == 0);
+        }
+        struct wal_cursor *c;
+        struct wal_view v;
+        struct err e;
+        must(wal_cursor_open(&c, f.w, p[0].index, &e) == 0);
+        for (int i = 0; i < 3; i++) {
+            must(wal_cursor_next(c, &v, &e) == 0);
+            times[i] = v.time_ns;
+        }
+        wal_cursor_close(c);
+        ok(times[0] >= far && times[0] > first && times[1] >= times[0],
+           "entries are not older than an instant taken before them");
+        ok(times[2] >= times[1] + 10000, "letters of one entry have instants of their own");
+        first = times[2];
+        fixture_close(&f);
+    }
+    tmpdir_remove(f.path);
+}
+
 int main(void)
 {
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
@@ -247,8 +338,10 @@ int main(void)
     faulty.fdatasync = counting_fdatasync;
     test_group_commit();
     test_budget();
+    test_after();
     test_too_large();
     test_poison();
     test_subscribers();
+    test_order();
     return tap_done();
 }

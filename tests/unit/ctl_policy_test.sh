@@ -42,6 +42,7 @@ says "a missing file" 3 'No such file' "$ctl" policy check "$tmp/none"
 says "no file" 2 '^usage' "$ctl" policy check
 says "no command" 2 '^usage' "$ctl" policy
 says "help" 0 'policy check' "$ctl" policy --help
+says "help of one" 0 'policy explain' "$ctl" policy explain --help
 
 echo 'a secret' >"$tmp/secret"
 cat >"$tmp/schema" <<'X'

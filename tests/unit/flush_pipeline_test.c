@@ -563,7 +563,7 @@ static void test_doubt(void)
     start(&b.n, b.dir);
     ok(drain(&b.n, 10000), "drained after a kill");
     is_u64(atomic_load(&fake->doubted), 0, "there were refusals again");
-    check_rows(b.n.store, "doubt");
+    check_rows(b.n.base.store, "doubt");
     bench_end(&b);
 }
 
@@ -846,7 +846,7 @@ static void test_pieces_backoff(void)
     ok(drain(&b.n, 8000), "a plan in pieces waits no longer for having many");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
-    check_rows(b.n.store, "pieces");
+    check_rows(b.n.base.store, "pieces");
     bench_end(&b);
 }
 
@@ -877,7 +877,7 @@ static void test_gives_way(void)
     ok(drain(&b.n, 20000), "which is drained then");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
-    check_rows(b.n.store, "gives way");
+    check_rows(b.n.base.store, "gives way");
     bench_end(&b);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The whole ingest path in one process, without ClickHouse: socket → loop → log → answer. In the
  * steady state it must not allocate (c-style §6). The linker sends our malloc, calloc and realloc
- * calls through the counters below (--wrap). */
+ * calls, and the rendering of metrics, through the counters below (--wrap). */
 #include "access/jwt.h"
 #include "api/api.h"
 #include "api/auth_keys.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "control/entry.h"
 #include "io/clock.h"
 #include "tests/lib/tap.h"
@@ -44,6 +45,17 @@ void *__wrap_realloc(void *p, size_t n)
 {
     atomic_fetch_add(&allocations, 1);
     return __real_realloc(p, n);
+}
+
+void __real_metric_write_all(struct buf *out);
+void __wrap_metric_write_all(struct buf *out);
+
+static _Atomic uint64_t renderings;
+
+void __wrap_metric_write_all(struct buf *out)
+{
+    atomic_fetch_add(&renderings, 1);
+    __real_metric_write_all(out);
 }
 
 static const struct config *_Atomic settings;
@@ -184,6 +196,55 @@ static void drive_dedupe(int fd)
        MEASURED);
 }
 
+/* ---- metrics ---- */
+
+#define SCRAPES 32
+
+/* Read so many answers to /metrics, which end alike. */
+static bool read_scrapes(int fd, int count)
+{
+    static char chunk[1 << 20];
+    static const char status[] = "HTTP/1.1 200 ";
+    size_t kept = 0;
+    while (count > 0) {
+        ssize_t k = recv(fd, chunk + kept, sizeof(chunk) - kept, 0);
+        if (k <= 0)
+            return false;
+        const char *at = chunk, *end = chunk + kept + (size_t)k, *body, *hit;
+        while (count > 0 && (body = memmem(at, (size_t)(end - at), "\r\n\r\n", 4)) != NULL) {
+            hit = memmem(at, (size_t)(body - at), "Content-Length: ", 16);
+            if (memcmp(at, status, sizeof(status) - 1) != 0 || hit == NULL)
+                return false;
+            size_t length = strtoul(hit + 16, NULL, 10);
+            if ((size_t)(end - body) < length + 4)
+                break;
+            at = body + 4 + length;
+            count--;
+        }
+        kept = (size_t)(end - at);
+        memmove(chunk, at, kept);
+    }
+    return kept == 0;
+}
+
+/* Many requests in one packet would stall the loop if each were rendered. */
+static void drive_scrapes(int fd)
+{
+    static const char one[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    char many[SCRAPES * sizeof(one)];
+    size_t n = 0;
+    for (int i = 0; i < SCRAPES; i++, n += sizeof(one) - 1)
+        memcpy(many + n, one, sizeof(one) - 1);
+    uint64_t before = atomic_load(&renderings);
+    ok(send(fd, many, n, 0) == (ssize_t)n && read_scrapes(fd, SCRAPES), "%d scrapes at once",
+       SCRAPES);
+    uint64_t made = atomic_load(&renderings) - before;
+    ok(made > 0 && made <= SCRAPES / 4, "share renderings (%d)", (int)made);
+    for (int i = 0; i < 3; i++)
+        ok(send(fd, one, sizeof(one) - 1, 0) > 0 && read_scrapes(fd, 1), "a scrape");
+    is_u64(atomic_load(&renderings) - before - made, 3, "one after the other, each is new");
+}
+
 /* ---- access control ---- */
 
 #define SECRET "a secret of the tests that is long enough"
@@ -315,6 +376,7 @@ int main(void)
     int fd = connect_to(port);
     if (ok(fd >= 0, "connected"))
         drive(fd, "shape");
+    drive_scrapes(fd);
     static const char *const strict[] = {"ingest.validation=strict"};
     const struct config *shape = settings;
     settings =

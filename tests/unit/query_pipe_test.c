@@ -417,36 +417,6 @@ static void check_warnings(void)
     query_pipe_unref(p);
 }
 
-static void check_dummies(void)
-{
-    struct err e;
-    struct query_pipe *p = parse(
-        "p",
-        "{\"sql\":\"SELECT * FROM a WHERE x = {{x}} AND n = {{n}} AND s = {{s:k}}{% if x %} AND i "
-        "IN (SELECT * FROM b{% if y %}1{% elif z %}2{% end %}){% else %}{{ error('no') }}{% end %} "
-        "LIMIT {{l}}, {{m}}\",\"parameters\":[{\"name\":\"n\",\"type\":\"number\"}]}",
-        0, &e);
-    static const char *const want[] = {
-        "SELECT * FROM a WHERE x = NULL AND n = 1 AND s = 'k' AND i IN (SELECT * FROM b1) LIMIT 1, "
-        "1",
-        "SELECT * FROM a WHERE x = 1 AND n = 1 AND s = 'k' AND i IN (SELECT * FROM b1) LIMIT 1, 1",
-        "SELECT * FROM a WHERE x = '1' AND n = 1 AND s = 'k' AND i IN (SELECT * FROM b1) LIMIT 1, "
-        "1",
-        "SELECT * FROM a WHERE x = NULL AND n = 1 AND s = 'k' AND i IN (SELECT * FROM b2) LIMIT 1, "
-        "1",
-        "SELECT * FROM a WHERE x = NULL AND n = 1 AND s = 'k' LIMIT 1, 1"};
-    is_u64(query_pipe_branches(p), 5, "branches: the template, x, y, z, else");
-    for (uint32_t i = 0; i < 3; i++) {
-        ok(query_pipe_bind_dummy(binder, p, 1, i, &statement), "guess %u", i);
-        is_mem(statement.sql.ptr, statement.sql.len, want[i], strlen(want[i]), "its text");
-    }
-    for (uint32_t i = 3; i < 5; i++) {
-        ok(query_pipe_bind_dummy(binder, p, i, 0, &statement), "branch %u", i);
-        is_mem(statement.sql.ptr, statement.sql.len, want[i], strlen(want[i]), "its text");
-    }
-    query_pipe_unref(p);
-}
-
 static void check_limits(void)
 {
     static char sql[60 * KIB];
@@ -575,7 +545,6 @@ int main(void)
     check_conditions();
     check_verbs();
     check_warnings();
-    check_dummies();
     check_limits();
     check_set();
     check_tables();

@@ -5,6 +5,7 @@
 #include "wal/wal.h"
 
 #include "base/limits.h"
+#include "base/magic.h"
 #include "wal/batch.h"
 #include "wal/tables.h"
 
@@ -229,10 +230,54 @@ static void test_tables_limit(void)
     free(t);
 }
 
+/* Every instant, over several segments, sealed ones and the active one, before and after a start:
+ * the cursor is never behind the entry, and not far before it. */
+static void test_seek_time(void)
+{
+    char *dir = tmpdir_make();
+    struct wal_options o = options(dir);
+    struct wal_recovery rep;
+    struct wal *w;
+    struct err e;
+    bool written = open_log(&w, &o, &rep) == 0, exact = true, near = true;
+    uint64_t last = 400;
+
+    for (uint64_t i = 1; i <= last && written; i++) {
+        int rc = append(w, i, len_mixed(i));
+        if (rc == WH_EAGAIN)
+            rc = wal_prepare(w, &e) == 0 ? append(w, i, len_mixed(i)) : -1;
+        written = rc == 0 && wal_sync(w, &e) == 0;
+        wal_commit(w, i);
+    }
+    ok(written && wal_time_max(w) == 1000 + last, "the newest time is known");
+    for (int life = 0; life < 2; life++) {
+        struct wal_cursor *c;
+        must(wal_cursor_open(&c, w, 0, &e) == 0);
+        for (uint64_t t = 990; t <= 1000 + last + 10; t++) {
+            struct wal_view v = {0};
+            uint64_t want = t <= 1001 ? 1 : t - 1000; /* the first entry of this time or later */
+            int rc = wal_cursor_seek_time(c, t, &e);
+            exact = exact && rc == 0 && wal_cursor_index(c) <= want;
+            while (rc == 0 && (rc = wal_cursor_next(c, &v, &e)) == 0 && v.time_ns < t)
+                near = near && v.index + 60 > want;
+            exact = exact && (want > last ? rc == WH_EEND : rc == 0 && v.index == want);
+        }
+        wal_cursor_close(c);
+        wal_close(w);
+        ok(exact && near, "a seek by time finds its entry%s", life == 0 ? "" : " after a start");
+        must(open_log(&w, &o, &rep) == 0);
+        wal_commit(w, last);
+        must(wal_time_max(w) == 1000 + last);
+    }
+    wal_close(w);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     test_round_trip();
     test_batch_sections();
     test_tables_limit();
+    test_seek_time();
     return tap_done();
 }
