@@ -124,8 +124,6 @@
 #define LIMIT_PIPE_NAME_BYTES 256
 #define LIMIT_PIPE_PARAMETERS 256 /* far more than any statement is called with */
 
-/* Queries (http-api §8, pipes.md). A body is 1 MiB; names and types repeat in its statement, which
- * has to stay below what a server takes (max_query_size is raised for it by the runner). Lists are
 /* Queries (http-api §8). A body is 1 MiB; names and types repeat in its statement, which has to
  * stay below what a server takes (max_query_size is raised for it by the runner). Lists are
  * searched by each other, so they are short: more than a thousand terms is no question of a person.
