@@ -215,7 +215,9 @@ class Suite:
         a, b = bearer(), bearer("reader", THEIRS)
         everything = bearer("all")
         first = self.ask(body, headers=a)
-        same((first.json(), self.ask(body, headers=a).fields.get("x-cache")), (mine, "HIT"), self.say("mine, and again from the cache"))
+        same(first.json(), mine, self.say("mine"))
+        # A look at the schema in between makes everything void.
+        ok(net.wait_for(lambda: self.ask(body, headers=a).fields.get("x-cache") == "HIT", 10), self.say("and again from the cache"))
         other = self.ask(body, headers=b)
         same((other.json(), other.fields.get("x-cache")), (theirs, "MISS"), self.say("the same body of another tenant is another query"))
         same(self.ask(body, headers=everything).json(), [{"id": i} for i in range(20)], self.say("and of another role"))
