@@ -98,11 +98,13 @@ static uint64_t expires(const struct access_claims *claims)
     char digits[EXP_DIGITS_MAX];
     const struct json_node *n =
         claims != NULL ? access_claims_find(claims, SLICE_LIT("exp")) : NULL;
-    if (n == NULL || n->kind != JSON_NUMBER || n->len >= sizeof(digits))
+    if (n == NULL || n->kind != JSON_NUMBER)
         return 0;
     struct slice raw = json_raw(access_claims_doc(claims), n);
-    memcpy(digits, raw.ptr, raw.len);
-    digits[raw.len] = '\0';
+    /* What is cut off is a fraction, or an exponent without which it is over earlier. */
+    size_t len = raw.len < sizeof(digits) ? raw.len : sizeof(digits) - 1;
+    memcpy(digits, raw.ptr, len);
+    digits[len] = '\0';
     double s = strtod(digits, NULL);
     return s > 0 && s < (double)(UINT64_MAX / NS_PER_S) ? (uint64_t)(s * (double)NS_PER_S) : 0;
 }
