@@ -200,7 +200,7 @@ static void say_denied(struct api_loop *a, const struct http_request *r, enum ga
         return;
     buf_reset(&s->line);
     buf_printf(&s->line, "gate=%s", gate_names[gate]);
-    put_field(&s->line, "reason", slice_str(d->reason));
+    put_field(&s->line, "reason", slice_str(d->reason != NULL ? d->reason : d->message));
     put_field(&s->line, "role", id->caller.role);
     put_field(&s->line, "resolved_role", d->role);
     if (gate != GATE_ADMIN)
