@@ -31,19 +31,35 @@ void *__wrap_realloc(void *p, size_t n);
 
 static _Atomic uint64_t allocations;
 
+/* What asks ClickHouse, which is not there, allocates when its time has come: no request's. */
+static bool is_of_requests(void)
+{
+    static _Thread_local enum {
+        UNKNOWN,
+        YES,
+        NO
+    } known;
+    if (known == UNKNOWN) {
+        char name[16] = "";
+        (void)pthread_getname_np(pthread_self(), name, sizeof(name));
+        known = strcmp(name, "wh-discovery") == 0 || strcmp(name, "wh-ping") == 0 ? NO : YES;
+    }
+    return known == YES;
+}
+
 void *__wrap_malloc(size_t n)
 {
-    atomic_fetch_add(&allocations, 1);
+    atomic_fetch_add(&allocations, is_of_requests());
     return __real_malloc(n);
 }
 void *__wrap_calloc(size_t count, size_t size)
 {
-    atomic_fetch_add(&allocations, 1);
+    atomic_fetch_add(&allocations, is_of_requests());
     return __real_calloc(count, size);
 }
 void *__wrap_realloc(void *p, size_t n)
 {
-    atomic_fetch_add(&allocations, 1);
+    atomic_fetch_add(&allocations, is_of_requests());
     return __real_realloc(p, n);
 }
 
@@ -387,6 +403,8 @@ int main(void)
     for (int i = 0; i < 1000 && !dedupe_ready(shared.dedupe); i++)
         (void)usleep(10000);
     drive_dedupe(fd);
+    ok(!post(fd, "{\"id\":\"x\",\"ts\":0,\"note\":\"\"}", "never"), "a value is refused");
+    ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
     static const char *const closed_sets[] = {"auth.jwt_secret=" SECRET};
     const struct config *strict_open = settings;
     settings =
@@ -397,8 +415,6 @@ int main(void)
         atomic_fetch_add(&shared.config_version, 1);
         drive_access(fd);
     }
-    ok(!post(fd, "{\"id\":\"x\",\"ts\":0,\"note\":\"\"}", "never"), "a value is refused");
-    ok(!post(fd, "{\"id\":1,\"oops\":2}", "never"), "an unknown column is refused");
 
     (void)close(fd);
     loop_stop(loop);
