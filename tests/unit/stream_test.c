@@ -207,6 +207,10 @@ static void turn(struct env *v, struct client *c, bool read)
     (void)event_base_dispatch(loop_base(v->loop));
     while (read && (n = recv(c->fd, piece, sizeof(piece), MSG_DONTWAIT)) > 0)
         buf_put(&c->got, piece, (size_t)n);
+    if (c->got.len > 0) { /* to be searched as text */
+        must(buf_reserve(&c->got, 1) == 0);
+        c->got.ptr[c->got.len] = '\0';
+    }
 }
 
 static int count_of(const struct client *c, const char *what)
