@@ -850,6 +850,14 @@ static void test_pieces_backoff(void)
     bench_end(&b);
 }
 
+static int stored_of(uint32_t id)
+{
+    fakech_lock(fake);
+    int n = fake->stored[id];
+    fakech_unlock(fake);
+    return n;
+}
+
 /* One sender, and a table whose backlog takes long: it goes on for as long as nobody else waits. */
 static void test_gives_way(void)
 {
@@ -868,11 +876,11 @@ static void test_gives_way(void)
         (void)poll(NULL, 0, 2);
     post(&b.n, "beta", 10, &b.done);
     uint64_t begin = io_monotonic_ns();
-    while (fake->stored[first] == 0 && io_monotonic_ns() - begin < 60000000000u)
+    while (stored_of(first) == 0 && io_monotonic_ns() - begin < 60000000000u)
         (void)poll(NULL, 0, 5);
     for (uint32_t id = 1; id < first; id++)
-        kept += fake->stored[id] == 0 && !fakech_bad_id(id);
-    ok(fake->stored[first] == 1 && kept > 0, "another table does not wait for the whole backlog");
+        kept += stored_of(id) == 0 && !fakech_bad_id(id);
+    ok(stored_of(first) == 1 && kept > 0, "another table does not wait for the whole backlog");
     atomic_store(&fake->delay_us, 0);
     ok(drain(&b.n, 20000), "which is drained then");
     is_u64(stop(&b.n), 0, "stop");

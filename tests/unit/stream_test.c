@@ -213,22 +213,42 @@ static void turn(struct env *v, struct client *c, bool read)
     }
 }
 
+/* How often it stands behind *at, which moves on: what has been looked at is not looked at again.
+ */
+static int count_on(const struct client *c, size_t *at, const char *what)
+{
+    size_t len = strlen(what);
+    int n = 0;
+    while (*at + len <= c->got.len) {
+        const char *p = c->got.ptr + *at;
+        const char *hit = memchr(p, what[0], c->got.len - *at - len + 1);
+        if (hit == NULL) {
+            *at = c->got.len - len + 1;
+            break;
+        }
+        bool same = memcmp(hit, what, len) == 0;
+        n += same;
+        *at = (size_t)(hit - c->got.ptr) + (same ? len : 1);
+    }
+    return n;
+}
+
 static int count_of(const struct client *c, const char *what)
 {
-    int n = 0;
-    size_t len = strlen(what);
-    for (const char *p = c->got.ptr, *end = p + c->got.len;
-         c->got.len > 0 && (p = memmem(p, (size_t)(end - p), what, len)) != NULL; p += len)
-        n++;
-    return n;
+    size_t at = 0;
+    return count_on(c, &at, what);
 }
 
 /* Until what has come so often; ten seconds at most. */
 static bool wait_for(struct env *v, struct client *c, const char *what, int times)
 {
-    for (int i = 0; i < 10000 && count_of(c, what) < times; i++)
+    size_t at = 0;
+    int n = count_on(c, &at, what);
+    for (int i = 0; i < 10000 && n < times; i++) {
         turn(v, c, true);
-    return count_of(c, what) == times;
+        n += count_on(c, &at, what);
+    }
+    return n == times;
 }
 
 static void client_open(struct env *v, struct client *c, struct stream_ask ask)
