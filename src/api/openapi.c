@@ -103,25 +103,36 @@ static void put_ref(struct doc *d, const char *kind, struct slice table)
     put(d, "\"}");
 }
 
-static void put_record(struct doc *d, const struct table_right *right)
+/* The beginning of an object with the columns that are sent in a record, or answered in a row. */
+static void put_columns(struct doc *d, const struct table_right *right, enum openapi_side side)
 {
     const struct schema_table *t = right->t;
+    enum access_op op = side == OPENAPI_SENT ? ACCESS_INSERT : ACCESS_SELECT;
     bool first = true;
     put(d, "{\"type\":\"object\",\"title\":");
     put_name(d, t->name);
     put(d, ",\"properties\":{");
     for (uint32_t i = 0; i < t->column_count; i++) {
         const struct schema_column *c = &t->columns[i];
-        if (!c->insertable || !may_column(right, ACCESS_INSERT, c))
+        bool there =
+            side == OPENAPI_SENT ? c->insertable : c->default_kind != SCHEMA_DEFAULT_EPHEMERAL;
+        if (!there || !may_column(right, op, c))
             continue;
         put(d, first ? "" : ",");
         first = false;
         put_name(d, c->name);
         buf_put_u8(d->out, ':');
-        openapi_put_type(d->out, c->type, OPENAPI_SENT);
+        openapi_put_type(d->out, c->type, side);
     }
-    put(d, "},\"required\":[");
-    first = true;
+    put(d, "}");
+}
+
+static void put_record(struct doc *d, const struct table_right *right)
+{
+    const struct schema_table *t = right->t;
+    bool first = true;
+    put_columns(d, right, OPENAPI_SENT);
+    put(d, ",\"required\":[");
     for (uint32_t i = 0; i < t->column_count; i++) {
         const struct schema_column *c = &t->columns[i];
         bool stamped = is_stamped(right, c) || (d->a->config->ingest.stamp_received &&
@@ -138,22 +149,8 @@ static void put_record(struct doc *d, const struct table_right *right)
 
 static void put_row(struct doc *d, const struct table_right *right)
 {
-    const struct schema_table *t = right->t;
-    bool first = true;
-    put(d, "{\"type\":\"object\",\"title\":");
-    put_name(d, t->name);
-    put(d, ",\"properties\":{");
-    for (uint32_t i = 0; i < t->column_count; i++) {
-        const struct schema_column *c = &t->columns[i];
-        if (c->default_kind == SCHEMA_DEFAULT_EPHEMERAL || !may_column(right, ACCESS_SELECT, c))
-            continue;
-        put(d, first ? "" : ",");
-        first = false;
-        put_name(d, c->name);
-        buf_put_u8(d->out, ':');
-        openapi_put_type(d->out, c->type, OPENAPI_ANSWERED);
-    }
-    put(d, "}}");
+    put_columns(d, right, OPENAPI_ANSWERED);
+    put(d, "}");
 }
 
 /* Calls fn for each table that the caller may use, until the document has the size limit. */
