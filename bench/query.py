@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The query cache against nginx's bare `return 200`, and how many queries of many askers reach ClickHouse.
 
-  a   the same structured query over 64 connections (wrk), answered from the cache: answers/s beside nginx's, and the answer
-      times of the same connections paced (each asks a hundred times a second)
-  b   fifty clients ask the same new query at once, --rounds times; queries as ClickHouse counts them
+  a   the same structured query over 64 connections (wrk), answered from the cache: answers/s beside nginx's
+  b   one client that asks --events times a second at even intervals: how long an answer takes, from when its question was due
+  c   64 connections that each ask a hundred times a second (wrk). Its threads wake for all of them at once, so questions come in
+      bursts of 32 and each waits for those before it: what is seen is how long a burst takes, server and wrk together
+  d   fifty clients ask the same new query at once, --rounds times; queries as ClickHouse counts them
 """
 import json
 import os
@@ -16,6 +18,7 @@ BODY = {"columns": ["status"], "aggregations": [{"fn": "count", "column": "*", "
 
 def options(p):
     p.add_argument("--seconds", type=int, default=6, help="of each wrk run; an answer is kept for ten")
+    p.add_argument("--events", type=int, default=1000, help="a second over the one connection")
     p.add_argument("--rounds", type=int, default=5, help="of fifty clients")
 
 
@@ -33,9 +36,11 @@ def measure(b, work, started):
     d.start("/readyz")
     d.know("hits")
     path = "/v1/query?table=hits"
-    body_file = os.path.join(work, "body")
+    body_file, request_file = os.path.join(work, "body"), os.path.join(work, "request")
     with open(body_file, "w", encoding="utf-8") as f:
         json.dump(BODY, f)
+    with open(request_file, "wb") as f:
+        f.write(b.request(d.port, path, json.dumps(BODY).encode(), b"application/json"))
     out = {}
     for name, port, where in (("nginx", nginx.port, "/"), ("hit", d.port, path)):
         b.say(f"{name}, saturated")
@@ -45,6 +50,9 @@ def measure(b, work, started):
         b.say(f"{name}, paced")
         d.call("POST", path, json.dumps(BODY))
         out[name + "_paced"] = b.wrk(port, where, body_file, b.THINK_MS)
+        b.say(f"{name}, one connection")
+        d.call("POST", path, json.dumps(BODY))
+        out[name + "_one"] = b.probe(port, request_file, b.O.events, b.O.seconds)
         after = d.metrics()
         for r, plural in (("hit", "hits"), ("miss", "misses")):
             key = f'wavehouse_cache_lookups_total{{result="{r}"}}'
@@ -69,15 +77,17 @@ def measure(b, work, started):
 def checks(r):
     hit, nginx = r["hit"], r["nginx"]
     ratio = hit["per_second"] / nginx["per_second"]
-    paced = r["hit_paced"]
+    one, paced = r["hit_one"], r["hit_paced"]
     queries = [x["queries"] for x in r["fifty"]]
     return [
         ("cache hits/s, 64 connections", f"{hit['per_second']:.0f}", f"nginx: {nginx['per_second']:.0f}", f"{ratio:.2f}",
          f">= {TARGET_RATIO}", ratio >= TARGET_RATIO and hit["not_2xx"] == 0),
         ("   p50, p99 ms at saturation", f"{hit['p50_ms']:.2f} {hit['p99_ms']:.2f}", f"{nginx['p50_ms']:.2f} {nginx['p99_ms']:.2f}", "", "", None),
-        ("cache hit, p99 ms, paced", f"{paced['p99_ms']:.2f}", f"nginx: {r['nginx_paced']['p99_ms']:.2f}", "", f"< {TARGET_P99_MS}",
-         paced["p99_ms"] < TARGET_P99_MS),
-        ("   p50 ms", f"{paced['p50_ms']:.2f}", f"{r['nginx_paced']['p50_ms']:.2f}", "", "", None),
+        ("cache hit, p99 ms, one client", f"{one['p99_ms']:.3f}", f"nginx: {r['nginx_one']['p99_ms']:.3f}", "", f"< {TARGET_P99_MS}",
+         one["p99_ms"] < TARGET_P99_MS),
+        ("   p50 ms", f"{one['p50_ms']:.3f}", f"{r['nginx_one']['p50_ms']:.3f}", "", "", None),
+        ("bursts of 32, p50, p99 ms", f"{paced['p50_ms']:.2f} {paced['p99_ms']:.2f}",
+         f"{r['nginx_paced']['p50_ms']:.2f} {r['nginx_paced']['p99_ms']:.2f}", "", "", None),
         ("   lookups that missed", f"{r['hit_misses']:.0f}", f"of {r['hit_hits'] + r['hit_misses']:.0f}", "", "", None),
         ("ClickHouse queries for fifty of the same", " ".join(str(q) for q in queries), "", "", "1",
          all(q == 1 for q in queries) and all(x["answers"] == 50 for x in r["fifty"])),
