@@ -58,6 +58,7 @@ enum ch_outcome ch_classify(int32_t code, const char *text)
     case 394: /* QUERY_WAS_CANCELLED */
     case 425: /* SYSTEM_ERROR */
     case 439: /* CANNOT_SCHEDULE_TASK */
+    case 745: /* SERVER_OVERLOADED */
     case 999: /* KEEPER_EXCEPTION */
         return CH_UNAVAILABLE;
     case 8:   /* THERE_IS_NO_COLUMN */

@@ -2,6 +2,7 @@
 #include "query/failure.h"
 
 #include "base/limits.h"
+#include "clickhouse/native.h"
 
 #define TEXT_BYTES_MAX (2 * KIB)
 /* A bare occurrence of a shorter value says nothing, and taking it out would spoil the words. */
@@ -45,6 +46,26 @@ int query_class_retry_after(enum query_class c)
     return classes[c].retry_after_s;
 }
 
+/* What keeps an insert waiting keeps a query waiting; of ClickHouse's several hundred numbers
+ * nearly all the rest are about what was asked. */
+static enum query_class classify_as_insert(int32_t code)
+{
+    switch (ch_classify(code, NULL)) {
+    case CH_UNAVAILABLE:
+    case CH_UNKNOWN_FATE:
+    case CH_TOO_MANY_PARTS:
+        return QUERY_UNAVAILABLE;
+    case CH_OK:
+    case CH_SPLIT_PARTITIONS:
+    case CH_SCHEMA:
+    case CH_DATA:
+    case CH_CONFIG:
+    case CH_BUG:
+        break;
+    }
+    return QUERY_REJECTED;
+}
+
 enum query_class query_classify(int32_t code, const struct query_limits *limits,
                                 uint64_t timeout_ms)
 {
@@ -71,28 +92,7 @@ enum query_class query_classify(int32_t code, const struct query_limits *limits,
     case 291: /* DATABASE_ACCESS_DENIED */
     case 516: /* AUTHENTICATION_FAILED */
         return QUERY_MISCONFIGURED;
-    case 3:   /* UNEXPECTED_END_OF_FILE */
-    case 173: /* CANNOT_ALLOCATE_MEMORY */
-    case 201: /* QUOTA_EXCEEDED */
-    case 202: /* TOO_MANY_SIMULTANEOUS_QUERIES */
-    case 203: /* NO_FREE_CONNECTION */
-    case 209: /* SOCKET_TIMEOUT */
-    case 210: /* NETWORK_ERROR */
-    case 216: /* QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING */
-    case 225: /* NO_ZOOKEEPER */
-    case 236: /* ABORTED */
-    case 242: /* TABLE_IS_READ_ONLY */
-    case 243: /* NOT_ENOUGH_SPACE */
-    case 252: /* TOO_MANY_PARTS */
-    case 279: /* ALL_CONNECTION_TRIES_FAILED */
-    case 285: /* TOO_FEW_LIVE_REPLICAS */
-    case 286: /* UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE */
-    case 319: /* UNKNOWN_STATUS_OF_INSERT */
-    case 394: /* QUERY_WAS_CANCELLED */
-    case 425: /* SYSTEM_ERROR */
-    case 439: /* CANNOT_SCHEDULE_TASK */
-    case 745: /* SERVER_OVERLOADED */
-    case 999: /* KEEPER_EXCEPTION */
+    case 3: /* UNEXPECTED_END_OF_FILE: of a connection; an insert cannot go on after it */
         return QUERY_UNAVAILABLE;
     case 0:
     case 49:   /* LOGICAL_ERROR */
@@ -113,8 +113,7 @@ enum query_class query_classify(int32_t code, const struct query_limits *limits,
     case 1002: /* UNKNOWN_EXCEPTION */
         return QUERY_UNKNOWN;
     default:
-        /* Of its several hundred numbers nearly all the rest are about what was asked. */
-        return QUERY_REJECTED;
+        return classify_as_insert(code);
     }
 }
 

@@ -49,7 +49,7 @@ static void test_classify(void)
         {6, CH_DATA},          {27, CH_DATA},         {53, CH_DATA},         {368, CH_DATA},
         {469, CH_DATA},        {691, CH_DATA},        {193, CH_CONFIG},      {516, CH_CONFIG},
         {497, CH_CONFIG},      {164, CH_CONFIG},      {62, CH_BUG},          {101, CH_BUG},
-        {271, CH_BUG},         {123456, CH_BUG},      {-1, CH_BUG},
+        {271, CH_BUG},         {123456, CH_BUG},      {-1, CH_BUG},          {745, CH_UNAVAILABLE},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         ok(ch_classify(rows[i].code, "text") == rows[i].want, "code %d is %s", rows[i].code,

@@ -159,6 +159,10 @@ static void test_failures(void)
            query_classify(497, &none, 30000) == QUERY_ACCESS_DENIED &&
            query_classify(516, &none, 30000) == QUERY_MISCONFIGURED &&
            query_classify(202, &none, 30000) == QUERY_UNAVAILABLE &&
+           query_classify(252, &none, 30000) == QUERY_UNAVAILABLE &&
+           query_classify(319, &none, 30000) == QUERY_UNAVAILABLE &&
+           query_classify(3, &none, 30000) == QUERY_UNAVAILABLE &&
+           query_classify(469, &none, 30000) == QUERY_REJECTED &&
            query_classify(1001, &none, 30000) == QUERY_UNKNOWN,
        "numbers and what they mean");
     query_statement_reset(&s);
