@@ -499,6 +499,7 @@ void api_loop_free(struct api_loop *a)
     buf_fini(&a->name);
     buf_fini(&a->text);
     buf_fini(&a->metrics_text);
+    ops_openapi_free(a);
     buf_fini(&a->refusal);
     buf_fini(&a->sender);
     if (a->committed.fd >= 0)

@@ -66,10 +66,11 @@ struct api_loop {
     struct ingest_access_loop *access;
     struct query_loop *query;
     struct ingest_turns *turns;
-    struct slice param;      /* of the path of the request at hand, still percent-encoded */
-    struct buf name;         /* decoded table name of the request at hand */
-    struct buf text;         /* an answer being made */
-    struct buf metrics_text; /* as rendered at metrics_ns, monotonic */
+    struct slice param;           /* of the path of the request at hand, still percent-encoded */
+    struct buf name;              /* decoded table name of the request at hand */
+    struct buf text;              /* an answer being made */
+    struct openapi_kept *openapi; /* NULL until it is asked for */
+    struct buf metrics_text;      /* as rendered at metrics_ns, monotonic */
     uint64_t metrics_ns;
     struct buf refusal;         /* an answer that says more than an error text */
     struct buf sender;          /* "<peer> <request id>" of the request at hand */
@@ -155,6 +156,7 @@ struct query_pipe;
  * cannot be compiled. */
 struct query_pipe *api_pipe(struct api_loop *a, struct slice name);
 void ops_openapi(struct api_loop *a, struct http_request *r);
+void ops_openapi_free(struct api_loop *a);
 void ops_metrics(struct api_loop *a, struct http_request *r);
 void ops_schema(struct api_loop *a, struct http_request *r);
 void ops_schema_refresh(struct api_loop *a, struct http_request *r);

@@ -10,7 +10,9 @@
 #include "config/config.h"
 #include "query/pipe.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JSON_TYPE "\"application/json\""
@@ -26,11 +28,12 @@
 #define TAG_OPS      "\"tags\":[\"operations\"],"
 #define BODY(schema) "\"requestBody\":{\"content\":{" JSON_TYPE ":{\"schema\":" schema "}}},"
 
-struct doc {
-    struct api_loop *a;
-    const struct api_identity *id;
-    struct buf *out;
-    uint32_t left_out; /* tables beyond the limit */
+/* A document of more bytes is made anew each time. */
+#define KEPT_BYTES_MAX (2 * MIB)
+
+/* The last document that a loop has made, and all that it depends on. */
+struct openapi_kept {
+    struct buf key, text;
 };
 
 /* Which tables, and what of them. */
@@ -38,6 +41,15 @@ struct table_right {
     const struct schema_table *t;
     bool may[ACCESS_OPS];
     struct access_decision how[ACCESS_OPS];
+};
+
+struct doc {
+    struct api_loop *a;
+    const struct api_identity *id;
+    struct buf *out;
+    struct table_right *rights; /* the tables that the caller may use at all */
+    uint32_t right_count;
+    uint32_t left_out; /* tables beyond the limit */
 };
 
 static void put(struct doc *d, const char *text)
@@ -56,6 +68,20 @@ static bool rights(struct doc *d, const struct schema_table *t, struct table_rig
     for (int op = 0; op < ACCESS_OPS; op++)
         out->may[op] = api_may_table(d->a, d->id, t->name, (enum access_op)op, &out->how[op]);
     return out->may[ACCESS_SELECT] || out->may[ACCESS_INSERT];
+}
+
+static int find_rights(struct doc *d)
+{
+    uint32_t total = d->a->catalog != NULL ? schema_catalog_table_count(d->a->catalog) : 0;
+    if (total == 0)
+        return 0;
+    d->rights = calloc(total, sizeof(*d->rights));
+    if (d->rights == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < total; i++)
+        d->right_count +=
+            rights(d, schema_catalog_table(d->a->catalog, i), &d->rights[d->right_count]);
+    return 0;
 }
 
 static bool may_column(const struct table_right *right, enum access_op op,
@@ -157,16 +183,15 @@ static void put_row(struct doc *d, const struct table_right *right)
 static uint32_t each_table(struct doc *d, enum access_op op, bool count_left_out,
                            void (*fn)(struct doc *d, const struct table_right *right, bool first))
 {
-    uint32_t n = 0, total = d->a->catalog != NULL ? schema_catalog_table_count(d->a->catalog) : 0;
-    for (uint32_t i = 0; i < total; i++) {
-        struct table_right right;
-        if (!rights(d, schema_catalog_table(d->a->catalog, i), &right) || !right.may[op])
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->right_count; i++) {
+        if (!d->rights[i].may[op])
             continue;
         if (n == LIMIT_OPENAPI_TABLES) {
             d->left_out += count_left_out;
             continue;
         }
-        fn(d, &right, n == 0);
+        fn(d, &d->rights[i], n == 0);
         n++;
     }
     return n;
@@ -210,10 +235,8 @@ static void put_row_schema(struct doc *d, const struct table_right *right, bool 
 
 static bool has_table(struct doc *d, enum access_op op)
 {
-    uint32_t total = d->a->catalog != NULL ? schema_catalog_table_count(d->a->catalog) : 0;
-    struct table_right right;
-    for (uint32_t i = 0; i < total; i++)
-        if (rights(d, schema_catalog_table(d->a->catalog, i), &right) && right.may[op])
+    for (uint32_t i = 0; i < d->right_count; i++)
+        if (d->rights[i].may[op])
             return true;
     return false;
 }
@@ -536,33 +559,96 @@ static void put_components(struct doc *d)
     put(d, "}}");
 }
 
+static void put_document(struct doc *d)
+{
+    put(d, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"wavehoused\",\"version\":");
+    put_name(d, slice_str(d->a->shared->version));
+    put(d, "},\"servers\":[{\"url\":\"/"
+           "\"}],\"security\":[{\"token\":[]},{\"operatorKey\":[]},{}],\"paths\":{");
+    put_public(d);
+    if (has_table(d, ACCESS_INSERT))
+        put_ingest(d);
+    if (has_table(d, ACCESS_SELECT)) {
+        put_query(d);
+        put_stream(d);
+    }
+    bool is_admin = api_may_ops(d->a, d->id);
+    put_pipes(d, is_admin);
+    if (is_admin)
+        put_ops(d);
+    put(d, "},");
+    put_components(d);
+    if (d->left_out > 0)
+        buf_printf(d->out, ",\"x-tables-left-out\":%" PRIu32, d->left_out);
+    put(d, "}");
+}
+
+/* All that the document is made of: the gates ask for the caller and its role, never for other
+ * claims. */
+static void put_key(struct buf *out, const struct api_loop *a, const struct api_identity *id)
+{
+    buf_printf(out, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %d %d %d ", a->config_version,
+               a->catalog_version, a->control_version, id->policy != NULL, id->caller.is_operator,
+               id->caller.bad_token);
+    buf_put_slice(out, id->caller.role);
+}
+
+static struct openapi_kept *kept(struct api_loop *a)
+{
+    if (a->openapi == NULL && (a->openapi = calloc(1, sizeof(*a->openapi))) != NULL) {
+        buf_init(&a->openapi->key, SIZE_MAX);
+        buf_init(&a->openapi->text, KEPT_BYTES_MAX);
+    }
+    return a->openapi;
+}
+
+static bool is_kept(const struct openapi_kept *k, const struct buf *key)
+{
+    return buf_ok(key) && buf_ok(&k->key) && buf_ok(&k->text) && k->text.len > 0 &&
+           slice_eq(buf_slice(&k->key), buf_slice(key));
+}
+
+static void keep(struct openapi_kept *k, const struct buf *key, const struct buf *text)
+{
+    buf_reset(&k->key);
+    buf_reset(&k->text);
+    if (!buf_ok(key) || !buf_ok(text))
+        return;
+    buf_put_slice(&k->key, buf_slice(key));
+    buf_put_slice(&k->text, buf_slice(text));
+}
+
+void ops_openapi_free(struct api_loop *a)
+{
+    if (a->openapi == NULL)
+        return;
+    buf_fini(&a->openapi->key);
+    buf_fini(&a->openapi->text);
+    free(a->openapi);
+    a->openapi = NULL;
+}
+
 void ops_openapi(struct api_loop *a, struct http_request *r)
 {
     struct api_identity id;
+    struct openapi_kept *k = kept(a);
     if (!api_identify(a, r, &id))
         return;
-    buf_reset(&a->text);
     struct doc d = {.a = a, .id = &id, .out = &a->text};
-    put(&d, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"wavehoused\",\"version\":");
-    put_name(&d, slice_str(a->shared->version));
-    put(&d, "},\"servers\":[{\"url\":\"/"
-            "\"}],\"security\":[{\"token\":[]},{\"operatorKey\":[]},{}],\"paths\":{");
-    put_public(&d);
-    if (has_table(&d, ACCESS_INSERT))
-        put_ingest(&d);
-    if (has_table(&d, ACCESS_SELECT)) {
-        put_query(&d);
-        put_stream(&d);
+    buf_reset(&a->name);
+    put_key(&a->name, a, &id);
+    buf_reset(&a->text);
+    if (k != NULL && is_kept(k, &a->name)) {
+        buf_put_slice(&a->text, buf_slice(&k->text));
+    } else if (find_rights(&d) == 0) {
+        put_document(&d);
+        if (k != NULL)
+            keep(k, &a->name, &a->text);
     }
-    bool is_admin = api_may_ops(a, &id);
-    put_pipes(&d, is_admin);
-    if (is_admin)
-        put_ops(&d);
-    put(&d, "},");
-    put_components(&d);
-    if (d.left_out > 0)
-        buf_printf(&a->text, ",\"x-tables-left-out\":%" PRIu32, d.left_out);
-    put(&d, "}");
+    free(d.rights);
     api_identity_fini(&id);
-    api_reply_text(a, r, 200);
+    if (a->text.len == 0)
+        http_reply_error(r, 503, SLICE_LIT("service unavailable"), 1);
+    else
+        api_reply_text(a, r, 200);
 }

@@ -123,6 +123,14 @@ def generation(server):
         server.query(f"CREATE TABLE {database}.later (id UInt8) ENGINE = MergeTree ORDER BY id")
         fresh = net.wait_for(lambda: "record.later" in get(**role("admin")).json()["components"]["schemas"], 20)
         ok(fresh, f"{server.name}: a new table is there after the next discovery")
+        # The loops keep what they made last: more than one connection each, and both kinds of caller in turn.
+        again = [(get(**role("viewer")).json(), get(**role("writer")).json()) for _ in range(4)]
+        ok(all(v == again[0][0] and w == again[0][1] for v, w in again) and again[0][0] != again[0][1],
+           f"{server.name}: asked again, everybody has its own")
+        less = {**POLICY, "tables": {"orders": {"insert": POLICY["tables"]["orders"]["insert"]}}}
+        a = d.call("PUT", "/v1/ops/policy", json.dumps(less).encode(), {"X-Operator-Key": KEY})
+        same((a.status, ["/v1/query" in get(**role("viewer")).json()["paths"] for _ in range(4)]), (200, [False] * 4),
+             f"{server.name}: a right that is taken away leaves the document at once")
 
 
 def main():
