@@ -3,6 +3,7 @@
  * decided there, event by event; here nobody is refused for rights. */
 #include "api/auth.h"
 
+#include "access/jwt.h"
 #include "io/clock.h"
 #include "schema/instant.h"
 
@@ -136,7 +137,9 @@ void api_stream(struct api_loop *a, struct http_request *r)
                              .claims = id.claims,
                              .unrestricted = a->config->insecure_open,
                              .positional = positional(r),
-                             .expires_ns = expires(id.claims)};
+                             .expires_ns = expires(id.claims),
+                             .note =
+                                 id.caller.bad_token ? access_jwt_message(id.caller.token) : NULL};
     from(r, &ask);
     tell_denied(a, r, &id, names, n);
     if (stream_subscribe(a->stream, r, &ask) != 0)

@@ -11,11 +11,13 @@
 #include "io/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define TIMER_MS          200
 #define KEEPALIVES_A_TURN 1000 /* of one loop: 5000 a second */
 #define EXPIRY_EVERY_MS   1000
+#define NOTE_CAP          128
 
 static uint64_t now_ms(void)
 {
@@ -338,11 +340,16 @@ int stream_subscribe(struct stream_loop *l, struct http_request *r,
         atomic_fetch_sub(&h->subscribers, 1);
         return -ENOMEM;
     }
+    char first[NOTE_CAP];
+    int n =
+        snprintf(first, sizeof(first), ": connected\n\n%s%s%s", ask_for->note != NULL ? ": " : "",
+                 ask_for->note != NULL ? ask_for->note : "", ask_for->note != NULL ? "\n\n" : "");
+    must(n > 0 && (size_t)n < sizeof(first));
     const struct http_reply head = {.status = 200,
                                     .content_type = "text/event-stream",
                                     .extra = SLICE_LIT("Cache-Control: no-cache\r\n"
                                                        "X-Accel-Buffering: no\r\n"),
-                                    .body = SLICE_LIT(": connected\n\n")};
+                                    .body = {first, (size_t)n}};
     const struct http_stream_events events = {.ctx = sub,
                                               .on_room = on_room,
                                               .on_closed = on_closed,

@@ -76,6 +76,7 @@ struct stream_ask {
     uint64_t from_ns;
     bool positional;     /* http-api §11.6 */
     uint64_t expires_ns; /* of the token, wall clock; 0: never, or no token */
+    const char *note;    /* a comment for whoever reads along, one short line; NULL: none */
 };
 #define STREAM_TABLES_MAX 64
 

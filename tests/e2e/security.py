@@ -309,7 +309,7 @@ class Suite:
                  "positional": ("table=ev&frames=positional", bearer()), "replay": ("table=ev&since=2020-01-01T00:00:00Z", bearer())}
         silent = {"stranger": ("table=ev", {}), "no grant": ("table=shut", bearer()), "dead letters": ("table=dlq", bearer()),
                   "no claim": ("table=ev", {"Authorization": "Bearer " + tokens.hs(SECRET, tokens.claims_of("reader"))}),
-                  "a bad token": ("table=ev&token=x.y.z", {}), "two tables": ("table=shut&table=dlq", bearer())}
+                  "a bad token": ("table=ev&token=x.y.z", {}), "an expired token": ("table=ev", bearer(ttl=-900)), "two tables": ("table=shut&table=dlq", bearer())}
         socks = {k: self.listen(*v) for k, v in {**asked, **silent}.items()}
         rows = [{"id": 1000 + i, "owner_9b": (THEIRS, "mine")[i % 2], "page": f"p{i}", "note_4e": HIDDEN, "pay_2f": PAY,
                  "at": "2026-01-01T00:00:00Z"} for i in range(10)]
@@ -327,6 +327,9 @@ class Suite:
             except OSError:
                 data = self.come[socks[name]]
             ok(b"data:" not in data, self.say(f"{name}: silence"), data)
+            note = {"a bad token": b": invalid token\n\n", "an expired token": b": token expired\n\n"}.get(name, b"")
+            ok(b": connected\n\n" + note in data and data.count(b"token") == note.count(b"token"),
+               self.say(f"{name}: a comment says what is wrong with a token, and nothing else"), data)
         # the policy takes the table away: from the next event on there is nothing
         kept = self.policy["tables"]["ev"]["select"].pop("reader")
         self.put_policy()
