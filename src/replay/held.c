@@ -4,6 +4,11 @@
  * When the end is reached, further rows go on from there; when the table's columns change, all of
  * them are looked at again. So rows enter in the order in which they were accepted.
  *
+ * A row's place on the shelf is that of its acceptance, and a row whose column went away after it
+ * was accepted comes to the shelf late: behind rows that were looked at already. So at the end the
+ * rows that were left there are compared with those that are there; if they differ, all are looked
+ * at again.
+ *
  * A row that fits no more for another reason (a type changed) enters as well: what cannot be stored
  * becomes a dead letter, with ClickHouse's reason. */
 #include "replay/priv.h"
@@ -32,9 +37,12 @@ static void held_add(void *ctx, struct slice table, uint64_t records, uint64_t b
     struct replay *r = ctx;
     (void)bytes;
     r->held_rows += records;
-    if (held_find(r, table) != NULL)
+    struct replay_held *h = held_find(r, table);
+    if (h != NULL) {
+        h->there = records;
         return;
-    struct replay_held *h = calloc(1, sizeof(*h));
+    }
+    h = calloc(1, sizeof(*h));
     char *name = slice_dup(table);
     if (h == NULL || name == NULL) { /* comes again with the next look */
         free(h);
@@ -43,6 +51,7 @@ static void held_add(void *ctx, struct slice table, uint64_t records, uint64_t b
     }
     h->table = name;
     h->table_len = table.len;
+    h->there = records;
     (void)pthread_mutex_lock(&r->lock);
     h->next = r->held;
     r->held = h;
@@ -64,6 +73,7 @@ static void held_restart(struct replay *r, struct replay_held *h)
 {
     static const struct store_letter_id zero;
     h->at = zero;
+    h->kept = 0;
     (void)pthread_mutex_lock(&r->lock);
     h->scanned = false;
     replay_drift_zero(h);
@@ -124,6 +134,10 @@ static enum replay_step held_page(struct replay *r, struct replay_held *h,
     int rc = replay_page_read(r, STORE_HELD, table, h->at, REPLAY_BATCH_ROWS, &e);
     if (rc != 0)
         return STEP_WAIT;
+    if (r->page.count == 0 && h->there != h->kept) {
+        held_restart(r, h); /* with the next look: the count may be of a moment ago */
+        return STEP_DONE;
+    }
     if (r->page.count == 0) {
         (void)pthread_mutex_lock(&r->lock);
         h->scanned = true;
@@ -144,6 +158,7 @@ static enum replay_step held_page(struct replay *r, struct replay_held *h,
         return STEP_WAIT;
     }
     h->at = r->page.letters[n - 1].id;
+    h->kept += n - rows;
     if (index != 0) {
         metric_add(r->rows[1], rows);
         log_info("replay.released", "table=%s rows=%u index=%" PRIu64, h->table, rows, index);
@@ -183,6 +198,8 @@ enum replay_step replay_held_step(struct replay *r, uint64_t now, uint64_t *next
     if (!replay_settled(r))
         return STEP_WAIT;
     r->held_rows = 0;
+    for (struct replay_held *h = r->held; h != NULL; h = h->next)
+        h->there = 0;
     if (store_letter_counts(r->options.store, STORE_HELD, held_add, r, &e) != 0 ||
         r->held == NULL) {
         r->held_due_ns = now + TABLES_EVERY_NS;

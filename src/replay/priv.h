@@ -59,6 +59,8 @@ struct replay_held {
     char *table;
     size_t table_len;
     struct store_letter_id at; /* the last one looked at */
+    uint64_t kept;             /* rows up to there that stay held */
+    uint64_t there;            /* rows on the shelf, as counted at the beginning of this step */
     uint64_t fingerprint;      /* of the columns that they were looked at with; 0: no table */
     bool scanned;              /* to the end of the shelf */
     /* Under replay.lock: */

@@ -2,6 +2,7 @@
 /* Rows that enter the log again, over the real log, flusher and store and a ClickHouse double:
  * letters, held rows, ranges of the log; refusals; and a kill before every step. */
 #include "base/limits.h"
+#include "flush/entry.h"
 #include "flush/flush.h"
 #include "flush/origin.h"
 #include "io/clock.h"
@@ -602,6 +603,64 @@ static void test_held(void)
     tmpdir_remove(dir);
 }
 
+/* A row that the log has had since `index`, put on the shelf now: what the flusher does when a
+ * column goes away between a row's acceptance and its insert. */
+static void hold_late(struct node *n, uint64_t index, uint32_t id, const char *extra)
+{
+    struct proposal p = {.type = WAL_DEAD_LETTER, .done = &n->done, .part_count = 1};
+    struct buf out, record;
+    buf_init(&out, SIZE_MAX);
+    buf_init(&record, SIZE_MAX);
+    buf_printf(&record, "{\"id\":%u%s}", id, extra);
+    flush_dead_put_head(&out, &(struct flush_dead){.table = SLICE_LIT("beta"),
+                                                   .plan_index = index,
+                                                   .failed_at_ns = io_realtime_ns(),
+                                                   .fate = FLUSH_FATE_HELD});
+    flush_dead_put_item(&out, &(struct flush_dead_item){.index = index,
+                                                        .received_ns = 1000 + id,
+                                                        .code = 16,
+                                                        .text = SLICE_LIT("No such column"),
+                                                        .record = buf_slice(&record)});
+    flush_dead_set_count(&out, 1);
+    p.parts[0] = (struct iovec){out.ptr, out.len};
+    if (!buf_ok(&out) || !buf_ok(&record) || commit_propose(n->base.log, &p) != 0)
+        abort();
+    (void)wait_link(n);
+    buf_fini(&record);
+    buf_fini(&out);
+}
+
+/* Looked at are held rows from the oldest to the youngest: one that is put in between later must
+ * not be overlooked. */
+static void test_held_late(void)
+{
+    char *dir = tmpdir_make();
+    struct node n;
+    uint32_t ids[4];
+    reset();
+    atomic_store(&catalog, after);
+    good_ids(ids, 100, 4);
+    start(&n, dir);
+    uint64_t index = post(&n, "beta", ids, 1, "", 0);
+    (void)post(&n, "beta", ids + 1, 1, ",\"other\":1", WAL_BATCH_HELD);
+    ok(settle(&n, 0, 1) && wait_json(&n, "{\"name\":\"other\",\"count\":1,"),
+       "a row that lacks a column was looked at");
+    hold_late(&n, index, ids[2], ",\"other\":1");
+    ok(wait_json(&n, "{\"name\":\"other\",\"count\":2,"), "so is an older one that is held later");
+    /* A letter's id is where its record is in the log: this one takes the first one's. */
+    struct replay_task purge = {.kind = REPLAY_PURGE, .choice = {.shelf = STORE_HELD}};
+    ask(&n, &purge);
+    ok(purge.result == 0 && purge.purged_count == 2, "both are purged");
+    replay_task_fini(&purge);
+    (void)post(&n, "beta", ids + 1, 1, ",\"other\":1", WAL_BATCH_HELD);
+    ok(settle(&n, 0, 1) && wait_json(&n, "{\"name\":\"other\",\"count\":1,"), "another one waits");
+    hold_late(&n, index, ids[3], ",\"late\":1");
+    ok(settle(&n, 0, 1) && stored_once(ids + 3, 1, 0) == 1,
+       "an older one whose column is there enters, and is stored once");
+    stop(&n);
+    tmpdir_remove(dir);
+}
+
 /* ---- jobs ---- */
 
 static bool job_is(struct node *n, uint64_t job, const char *what)
@@ -917,6 +976,7 @@ int main(void)
     test_ids_edit_purge();
     test_refusals();
     test_held();
+    test_held_late();
     test_jobs();
     test_job_same_table();
     test_job_letters();
