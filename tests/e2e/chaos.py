@@ -44,6 +44,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 
 from lib import audit, clickhouse, env, faults, inserts, net, tap, writers
 from lib.daemon import Daemon
@@ -443,7 +444,7 @@ class Run:
             try:
                 r.run()
             except Exception as e:
-                ok(False, f"round {r.name}: ended by {type(e).__name__}", f"{e}\n{r.d.log_tail()}")
+                ok(False, f"round {r.name}: ended by {type(e).__name__}", f"{''.join(traceback.format_exception(e))}\n{r.d.log_tail()}")
                 self.s.control("/engine/resume")
                 self.s.control("/clear")
                 if not self.s.up():

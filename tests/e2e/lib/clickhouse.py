@@ -32,7 +32,10 @@ class Server:
             path += "?" + urllib.parse.urlencode(params)
         a = net.call(self.direct, "POST", path, body, timeout=timeout)
         if a.status != 200:
-            raise Failed(a.body.decode("utf-8", "replace").strip())
+            text = a.body.decode("utf-8", "replace").strip()
+            if not text:  # says nothing about the statement: the server was going away
+                raise ConnectionError(f"ClickHouse answered {a.status} without a text")
+            raise Failed(text)
         return a.body.decode("utf-8", "surrogateescape")
 
     def rows(self, sql, **settings):
