@@ -533,6 +533,32 @@ static bool best_effort_finish(struct column *c, struct best_effort *b)
     return true;
 }
 
+/* The bytes of w that stand in `mask` are digits: neither they nor they + 6 leave 3x. */
+static inline bool digits_in(uint64_t w, uint64_t mask)
+{
+    uint64_t high = mask & 0xf0f0f0f0f0f0f0f0u, six = mask & 0x0606060606060606u;
+    return ((w & high) | (((w + six) & high) >> 4)) == (mask & 0x3333333333333333u);
+}
+
+/* YYYY-MM-DDThh:mm:ssZ, the usual canonical form, in words of eight bytes. */
+static inline bool canonical_seconds(struct slice s, int64_t *whole)
+{
+    const uint64_t digits_date = 0x00ffff00ffffffffu, digits_time = 0xffff00ffff00ffffu;
+    const char *p = s.ptr;
+    if (s.len != 20 || p[16] != ':' || p[19] != 'Z' || !is_digit(p[17]) || !is_digit(p[18]))
+        return false;
+    uint64_t date = le64_get(p), time = le64_get(p + 8);
+    if ((date & ~digits_date) != 0x2d00002d00000000u || !digits_in(date, digits_date) ||
+        (time & ~digits_time) != 0x00003a0000540000u || !digits_in(time, digits_time))
+        return false;
+    uint32_t year = two(p) * 100 + two(p + 2), month = two(p + 5), day = two(p + 8);
+    if (year == 0 || !real_date(year, month, day))
+        return false;
+    *whole = civil_days((int32_t)year, month, day) * SECONDS_A_DAY + two(p + 11) * 3600 +
+             two(p + 14) * 60 + two(p + 17);
+    return true;
+}
+
 /* The canonical form, YYYY-MM-DDThh:mm:ss[.f]Z, without the general reader. */
 static bool canonical(struct slice s, struct best_effort *b)
 {
@@ -580,7 +606,9 @@ int coerce_datetime(struct column *c, const struct json_doc *doc, const struct j
 {
     struct slice s = json_raw(doc, n);
     int64_t v;
-    if (n->kind == JSON_STRING) {
+    if (n->kind == JSON_STRING && canonical_seconds(s, &v)) {
+        /* done */
+    } else if (n->kind == JSON_STRING) {
         struct best_effort b = {.fraction_wanted = false};
         int rc = read_best_effort(c, s, &b);
         if (rc != 0)

@@ -63,12 +63,14 @@ struct dictionary {
 };
 
 struct column {
+    /* What every value touches: one cache line. */
     column_read_fn *read;
-    const struct ch_type *type; /* NULL for the Tuple inside a Nested */
-    struct column *children;    /* the first; each is child_span apart */
-    struct ch_block *block;
+    struct column *children; /* the first; each is child_span apart */
     struct buf data;
     size_t mark; /* data.len before the row being added */
+
+    const struct ch_type *type; /* NULL for the Tuple inside a Nested */
+    struct ch_block *block;
     uint32_t child_count;
     uint32_t span;   /* nodes of this column's tree, itself included */
     uint32_t width;  /* bytes of a value in data; 0 for String and filled Tuples */
@@ -121,7 +123,6 @@ uint32_t column_tree_size(const struct ch_type *t); /* nodes; 0 when t is not na
 int column_tree_build(struct ch_block *b, struct column *nodes, const struct ch_type *t);
 void column_fini(struct column *c);
 void column_clear(struct column *c); /* no values; LowCardinality keeps its default entries */
-void column_mark(struct column *c);
 void column_rollback(struct column *c);
 size_t column_bytes(const struct column *c);
 void column_write_prefix(const struct column *c, struct buf *out);
@@ -151,6 +152,14 @@ column_read_fn coerce_string, coerce_fixed_string, coerce_enum, coerce_uuid, coe
     coerce_ipv6;
 column_read_fn coerce_date, coerce_datetime, coerce_datetime64;
 column_read_fn coerce_nullable, coerce_low_cardinality, coerce_array, coerce_tuple, coerce_map;
+
+/* Where the row being added begins. */
+static inline void column_mark(struct column *c)
+{
+    c->mark = c->data.len;
+    if (c->read == coerce_low_cardinality)
+        c->dict.mark = c->dict.count;
+}
 
 /* One value of any kind: null is handled here. */
 static inline int column_read(struct column *c, const struct json_doc *doc,

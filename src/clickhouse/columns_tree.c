@@ -219,12 +219,6 @@ void column_clear(struct column *c)
     c->mark = 0;
 }
 
-void column_mark(struct column *c)
-{
-    c->mark = c->data.len;
-    c->dict.mark = c->dict.count;
-}
-
 void column_rollback(struct column *c)
 {
     c->data.len = c->mark;

@@ -8,6 +8,9 @@
  * found backwards from there. White space between tokens is therefore noticed for free, and since
  * a line end is white space, a value that leaves its line is caught at the same place.
  *
+ * Most records are flat objects without white space: those take a shorter walk, which goes by
+ * members and leaves everything else, also every refusal, to the general one.
+ *
  * Lines are indexed a run at a time (RUN_BYTES of whole lines): the index stays in the second-level
  * cache and small whatever the body's size, and one bad line makes only its run slow. */
 #include "json/json.h"
@@ -253,6 +256,22 @@ bool number_valid(const char *p, size_t len, uint8_t *flags)
     return p == end;
 }
 
+/* Is p[0…len) an integer of one to eight digits, as they mostly are? The eight bytes are readable:
+ * padding follows the text. */
+inline bool is_short_integer(const char *p, uint32_t len)
+{
+    if (len - 1 >= 8 || (*p == '0' && len > 1))
+        return false;
+    uint64_t word;
+    memcpy(&word, p, sizeof(word));
+    /* Bytes beyond the number shifted out; a byte is a digit when neither it nor it + 6 leaves 3x.
+     */
+    word <<= 8 * (8 - len);
+    word |= 0x3030303030303030u >> 4 >> (8 * len - 4);
+    return ((word & 0xf0f0f0f0f0f0f0f0u) |
+            (((word + 0x0606060606060606u) & 0xf0f0f0f0f0f0f0f0u) >> 4)) == 0x3333333333333333u;
+}
+
 /* The last byte of the token at pos, given where the next token (or the limit) is. */
 inline uint32_t token_last(const char *text, uint32_t next, uint32_t limit)
 {
@@ -260,6 +279,18 @@ inline uint32_t token_last(const char *text, uint32_t next, uint32_t limit)
     while (is_space(text[last]))
         last--;
     return last;
+}
+
+/* Escapes of the string between the quotes at pos and last, when it has some: noted, and well
+ * formed? */
+bool string_escapes(json_reader *r, uint32_t pos, uint32_t last, struct json_node *node)
+{
+    if (r->backslash < pos)
+        r->backslash = find_backslash(r, pos);
+    if (last <= r->backslash)
+        return true;
+    node->flags = JSON_F_ESCAPED;
+    return escapes_valid(r->base + node->off, node->len);
 }
 
 /* A string token into *node; *end becomes the offset after it. Null or why not. */
@@ -277,15 +308,8 @@ inline const char *walk_string(json_reader *r, const uint32_t *at, uint32_t limi
     node->len = last - pos - 1;
     node->count = 0;
     *end = last + 1;
-    if (__builtin_expect(last > r->backslash, 0)) {
-        if (r->backslash < pos)
-            r->backslash = find_backslash(r, pos);
-        if (last > r->backslash) {
-            node->flags = JSON_F_ESCAPED;
-            if (!escapes_valid(text + node->off, node->len))
-                return ERR_ESCAPE;
-        }
-    }
+    if (__builtin_expect(last > r->backslash, 0) && !string_escapes(r, pos, last, node))
+        return ERR_ESCAPE;
     return nullptr;
 }
 
@@ -432,9 +456,92 @@ refused:
 
 #undef STEP
 
+/* ---- flat objects -------------------------------------------------------------------------- */
+
+/* The string whose opening quote is at pos and whose closing one must stand right before next. */
+inline bool flat_string(json_reader *r, uint32_t pos, uint32_t next, struct json_node *node)
+{
+    const char *text = r->base;
+    uint32_t last = next - 1;
+    if (__builtin_expect(text[last] != '"' || last == pos, 0))
+        return false;
+    node->off = pos + 1;
+    node->len = last - pos - 1;
+    node->count = 0;
+    node->kind = JSON_STRING;
+    node->flags = 0;
+    return __builtin_expect(last <= r->backslash, 1) || string_escapes(r, pos, last, node);
+}
+
+/* The number or word from pos up to next. */
+inline bool flat_scalar(const char *text, uint32_t pos, uint32_t next, struct json_node *node)
+{
+    uint32_t len = next - pos;
+    node->off = pos;
+    node->len = len;
+    node->count = 0;
+    node->flags = JSON_F_INTEGER;
+    node->kind = JSON_NUMBER;
+    if (is_short_integer(text + pos, len))
+        return true;
+    const uint32_t at[2] = {pos, next};
+    uint32_t end;
+    return walk_scalar(text, at, next, node, &end) == nullptr && end == next;
+}
+
+/* walk() for an object of strings, numbers and words with no white space between its tokens, which
+ * therefore lies on one line. 0: it is another value, or a wrong one, or nodes must grow first. A
+ * member is four tokens; behind the last of the run stands NONE, which no offset equals. */
+int walk_members(json_reader *r)
+{
+    const char *text = r->base;
+    const uint32_t *first = r->index->structural_indexes.get(), *at = first + r->k;
+    const uint32_t *end = first + r->count;
+    uint32_t open = at[0], n = 1, members = 0;
+    if (text[open] != '{' || at[1] != open + 1)
+        return 0;
+    for (at++;; at += 4) {
+        if (end - at < 4 || r->node_cap < n + 2)
+            return 0;
+        uint32_t key = at[0], colon = at[1], value = at[2], next = at[3];
+        struct json_node *node = &r->nodes[n];
+        if (text[key] != '"' || text[colon] != ':' || value != colon + 1 ||
+            !flat_string(r, key, colon, node))
+            return 0;
+        node->next = n + 1;
+        node++;
+        if (text[value] == '"' ? !flat_string(r, value, next, node)
+                               : !flat_scalar(text, value, next, node))
+            return 0;
+        node->next = n += 2;
+        members++;
+        if (text[next] != ',' || at[4] != next + 1)
+            break;
+    }
+    uint32_t close = at[3];
+    if (text[close] != '}')
+        return 0;
+    r->nodes[0] = (struct json_node){open, close + 1 - open, n, members, JSON_OBJECT, 0};
+    r->k = static_cast<uint32_t>(at + 4 - first);
+    r->value_end = close + 1;
+    return static_cast<int>(n);
+}
+
+/* The same; after 0 nothing has changed. */
+int walk_flat(json_reader *r)
+{
+    uint32_t backslash = r->backslash;
+    int n = walk_members(r);
+    if (__builtin_expect(n == 0, 0))
+        r->backslash = backslash;
+    return n;
+}
+
 int give(json_reader *r, uint32_t limit, uint32_t depth, struct json_doc *doc)
 {
-    int n = walk(r, limit, depth);
+    int n = walk_flat(r);
+    if (n == 0)
+        n = walk(r, limit, depth);
     if (n < 0)
         return n;
     doc->text = r->base;
@@ -485,10 +592,27 @@ int next_run(json_reader *r)
     return rc;
 }
 
+/* Does nothing but white space follow on the line of the value that was just walked? */
+bool line_ends(const json_reader *r)
+{
+    uint32_t next = r->index->structural_indexes.get()[r->k];
+    uint32_t stop = next < r->run_len ? next : r->run_len;
+    return stop == r->run_len ||
+           memchr(r->base + r->value_end, '\n', stop - r->value_end) != nullptr;
+}
+
 /* The value on the line of the next token. */
 int walk_line(json_reader *r, struct json_doc *doc)
 {
     const uint32_t *at = r->index->structural_indexes.get();
+    uint32_t k = r->k, backslash = r->backslash;
+    int n = walk_flat(r);
+    if (n > 0 && (r->base[r->value_end] == '\n' || line_ends(r))) {
+        *doc = (struct json_doc){r->base, r->nodes, static_cast<uint32_t>(n)};
+        return 0;
+    }
+    r->k = k;
+    r->backslash = backslash;
     const char *from = r->base + at[r->k];
     const void *nl = memchr(from, '\n', r->run_len - at[r->k]);
     uint32_t limit =

@@ -335,6 +335,108 @@ static void test_runs(void)
     buf_fini(&text);
 }
 
+/* ---- flat records: the short walk against the general one */
+
+static uint64_t draw(uint64_t n)
+{
+    static uint64_t x = 0x2545f4914f6cdd1du;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return x % n;
+}
+
+static void put_random_string(struct buf *out)
+{
+    static const char *const pieces[] = {"a",       "b c",      ",",    ":",
+                                         "{",       "}",        "\\\"", "\\\\",
+                                         "\\u00e9", "\xc3\xa9", "[]",   "0123456789abcdef",
+                                         "\\x",     "\\u12",    "true", " "};
+    buf_put_u8(out, '"');
+    for (uint64_t n = draw(5); n > 0; n--) /* the last four pieces but two are refused */
+        buf_put_str(out, pieces[draw(draw(30) == 0 ? 16 : 12)]);
+    buf_put_u8(out, '"');
+}
+
+static void put_random_value(struct buf *out)
+{
+    static const char *const others[] = {
+        "true",          "false", "null",          "-1", "0",  "1.5", "2e3", "-0.25E-2", "[]",
+        "[1,{\"a\":2}]", "{}",    "{\"b\":\"c\"}", "01", "+1", "1x",  "tru", "-",        ""};
+    uint64_t kind = draw(3);
+    if (kind == 0)
+        put_random_string(out);
+    else if (kind == 1)
+        buf_printf(out, "%.*s", (int)(1 + draw(17)), "98765432101234567" + draw(9));
+    else
+        buf_put_str(out, others[draw(draw(20) == 0 ? 18 : 12)]);
+}
+
+/* The same record twice: without a space, and with one that makes it one for the general walk. */
+static void put_random_record(struct buf *tight, struct buf *spaced)
+{
+    struct buf members;
+    buf_init(&members, SIZE_MAX);
+    for (uint64_t i = 0, n = draw(7); i < n; i++) {
+        if (i > 0)
+            buf_put_u8(&members, ',');
+        put_random_string(&members);
+        buf_put_u8(&members, draw(200) == 0 ? ';' : ':');
+        put_random_value(&members);
+    }
+    const char *end = draw(100) == 0 ? "}}" : draw(100) == 0 ? "" : draw(100) == 0 ? "} 1" : "}";
+    buf_printf(tight, "{%.*s%s\n", (int)members.len, members.len > 0 ? members.ptr : "", end);
+    buf_printf(spaced, "{ %.*s%s\n", (int)members.len, members.len > 0 ? members.ptr : "", end);
+    buf_fini(&members);
+}
+
+static bool same_nodes(const struct json_doc *a, const struct json_doc *b)
+{
+    if (a->node_count != b->node_count)
+        return false;
+    for (uint32_t i = 0; i < a->node_count; i++) {
+        const struct json_node *x = &a->nodes[i], *y = &b->nodes[i];
+        if (x->kind != y->kind || x->next != y->next || x->count != y->count ||
+            (x->flags | JSON_F_SPACED) != (y->flags | JSON_F_SPACED) ||
+            (i > 0 && !slice_eq(json_raw(a, x), json_raw(b, y))) ||
+            (i == 0 && x->len + 1 != y->len))
+            return false;
+    }
+    return true;
+}
+
+static void test_flat(void)
+{
+    struct json_reader *other = json_reader_new(32 * MIB);
+    struct buf tight, spaced;
+    struct json_doc a, b;
+    uint64_t records = 0, refused = 0, different = 0;
+    int rc;
+    buf_init(&tight, SIZE_MAX);
+    buf_init(&spaced, SIZE_MAX);
+    for (int i = 0; i < 20000; i++)
+        put_random_record(&tight, &spaced);
+    size_t tight_len = tight.len, spaced_len = spaced.len;
+    ok(buf_extend(&tight, LIMIT_JSON_PADDING) != NULL &&
+           buf_extend(&spaced, LIMIT_JSON_PADDING) != NULL &&
+           json_reader_begin(r, tight.ptr, tight_len, JSON_LINES) == 0 &&
+           json_reader_begin(other, spaced.ptr, spaced_len, JSON_LINES) == 0,
+       "begin");
+    while ((rc = json_reader_next(r, &a)) != WH_EEND) {
+        different += json_reader_next(other, &b) != rc;
+        different += rc == 0 && different == 0 && !same_nodes(&a, &b);
+        different += rc != 0 && strcmp(json_reader_error(r), json_reader_error(other)) != 0;
+        records++;
+        refused += rc != 0;
+    }
+    ok(records == 20000 && refused > 1000 && refused < 19000,
+       "%" PRIu64 " records, %" PRIu64 " of them refused", records, refused);
+    is_u64(different, 0, "without and with a space: the same nodes, the same refusals");
+    json_reader_free(other);
+    buf_fini(&tight);
+    buf_fini(&spaced);
+}
+
 static void is_unescaped(const char *raw, const char *want, size_t want_len)
 {
     char dst[64];
@@ -370,6 +472,7 @@ int main(void)
     test_depth();
     test_long();
     test_runs();
+    test_flat();
     test_text();
     json_reader_free(r);
     json_reader_free(NULL);
