@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
+#include "base/thread.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -284,7 +285,7 @@ static void mark_idle(struct commit_log *c)
 static void *log_main(void *arg)
 {
     struct commit_log *c = arg;
-    (void)pthread_setname_np(pthread_self(), "wh-log");
+    thread_begin("wh-log", THREAD_SYNCS);
     bool marked = false;
     for (;;) {
         if (run_group(c)) {
