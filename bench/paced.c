@@ -3,7 +3,8 @@
  *
  *   paced flood PORT FILE CONNECTIONS PER_SECOND   sends the request in FILE over so many
  * connections, at most so often (0: as fast as it is answered) paced probe PORT FILE PER_SECOND
- * SECONDS       sends it over one, and times each answer from when it was due
+ * SECONDS       sends it over one, and times each answer from when it was due,
+ * and from when it was sent: both in microseconds, in the order sent
  *
  * flood ends with SIGTERM. Both print one line of JSON. */
 #include <arpa/inet.h>
@@ -148,12 +149,6 @@ static void flood(uint32_t count, uint64_t per_second)
            (double)taken / s, (double)refused / s, broken);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void sleep_until(uint64_t ns)
 {
     struct timespec t = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
@@ -161,17 +156,27 @@ static void sleep_until(uint64_t ns)
         ;
 }
 
+static void print_times(const char *name, uint64_t *ns, uint64_t count)
+{
+    printf("\"%s\":[", name);
+    for (uint64_t i = 0; i < count; i++)
+        printf("%s%" PRIu64, i > 0 ? "," : "", ns[i] / 1000);
+    printf("]");
+}
+
 static void probe(uint64_t per_second, uint64_t seconds)
 {
     static struct client c;
-    uint64_t count = per_second * seconds, *times = calloc(count, sizeof(*times));
-    if (times == NULL)
+    uint64_t count = per_second * seconds, *since_due = calloc(count, sizeof(*since_due)),
+             *since_sent = calloc(count, sizeof(*since_sent));
+    if (since_due == NULL || since_sent == NULL)
         die("calloc");
     c.fd = connect_new();
     uint64_t due = now_ns();
     for (uint64_t i = 0; i < count; i++) {
         due += NS_PER_S / per_second;
         sleep_until(due);
+        uint64_t sent = now_ns();
         int status;
         bool ends;
         while ((status = client_go(&c, &ends)) == 0) {
@@ -182,13 +187,18 @@ static void probe(uint64_t per_second, uint64_t seconds)
             (void)fprintf(stderr, "paced: answered %d\n", status);
             exit(1);
         }
-        times[i] = now_ns() - due;
+        uint64_t now = now_ns();
+        since_due[i] = now - due;
+        since_sent[i] = now - sent;
         client_reset(&c, ends);
     }
-    qsort(times, count, sizeof(*times), by_value);
-    printf("{\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"max_ms\":%.4f}\n", (double)times[count / 2] / 1e6,
-           (double)times[count * 99 / 100] / 1e6, (double)times[count - 1] / 1e6);
-    free(times);
+    printf("{");
+    print_times("due_us", since_due, count);
+    printf(",");
+    print_times("sent_us", since_sent, count);
+    printf("}\n");
+    free(since_due);
+    free(since_sent);
 }
 
 static void read_request(const char *path)

@@ -7,8 +7,10 @@
  * sockets ▼     …                                        have meanwhile is served between two turns
  *   desks    what a request has at hand while it is read: readers, columns, rules. DESKS_MAX tables
  *            have one each; others wait for one
- *   log      a table with LOG_BYTES_MAX at the log thread waits, before its next request is begun,
- *            until they are back: whoever comes behind it there waits for no more than that
+ *   gate     requests that are read wait for the log to take long entries (cluster/pause.h), and
+ * are proposed many at a time: while short ones come, at most one lot of a loop is there log      a
+ * table with LOG_BYTES_MAX at the gate and at the log thread waits, before its next request is
+ * begun, until they are back: whoever comes behind it there waits for no more than that
  *
  * A request's connection is held meanwhile, so its requests take effect in the order sent, and a
  * table's backlog stays with its senders: there is at most one request of each connection here.
@@ -57,16 +59,18 @@ struct ingest_turn_table {
     struct list *in; /* NULL: it waits for the log, or has no requests */
     struct ingest_op *first, *last;
     uint64_t key;
-    uint64_t log_bytes; /* bodies of its requests at the log thread */
+    uint64_t log_bytes; /* bodies of its requests at the gate and at the log thread */
 };
 
 struct ingest_turns {
     struct list ready, deskless;
     struct ingest_turn_table *chains[CHAINS], *spare;
-    struct ingest_desk *idle; /* most recently used first */
-    uint32_t begun;           /* desks in use */
+    struct ingest_desk *idle;                 /* most recently used first */
+    uint32_t begun;                           /* desks in use */
+    struct ingest_op *gate_first, **gate_end; /* read, each on its desk */
+    uint32_t at_log;                          /* requests at the log thread */
     struct wal_batch_builder scratch;
-    struct metric *slices, *waiting;
+    struct metric *slices, *waiting, *gated;
 };
 
 /* ---- tables ---- */
@@ -94,6 +98,18 @@ static struct ingest_turn_table *list_take(struct list *l)
         l->end = &l->first;
     t->in = NULL;
     return t;
+}
+
+static void list_drop(struct ingest_turn_table *t)
+{
+    struct list *l = t->in;
+    struct ingest_turn_table **at = &l->first;
+    while (*at != t)
+        at = &(*at)->list_next;
+    *at = t->list_next;
+    if (*at == NULL)
+        l->end = at;
+    t->in = NULL;
 }
 
 uint64_t ingest_turn_key(struct slice table)
@@ -150,6 +166,20 @@ static void pop(struct ingest_turns *s, struct ingest_turn_table *t)
     t->first = op->turn_next;
     op->turns = NULL;
     metric_add(s->waiting, -1);
+}
+
+/* op is the table's first, with its desk, and is read anew. */
+static void push_front(struct ingest_turns *s, struct ingest_turn_table *t, struct ingest_op *op)
+{
+    op->desk->begun = false;
+    op->turns = t;
+    op->turn_next = t->first;
+    if (t->first == NULL)
+        t->last = op;
+    t->first = op;
+    metric_add(s->waiting, 1);
+    if (t->in == &s->deskless) /* it has one now, and nobody else might give one back */
+        list_drop(t);
 }
 
 /* ---- desks ---- */
@@ -277,13 +307,75 @@ static enum ingest_collected slice(struct api_loop *a, struct ingest_op *op)
         how = begin(a, op);
     if (how == INGEST_MORE)
         how = ingest_collect(a, op, &d->ask, SLICE_WORK);
-    if (how != INGEST_MORE)
-        how = ingest_submit(a, op, &d->ask, how);
+    return how;
+}
+
+/* op was read, on its desk. */
+static enum ingest_collected submit(struct api_loop *a, struct ingest_op *op,
+                                    enum ingest_collected how)
+{
+    struct ingest_desk *d = op->desk;
+    how = ingest_submit(a, op, &d->ask, how);
     if (how == INGEST_MUST_WAIT) { /* no longer: the next slice begins again */
         d->begun = false;
         how = INGEST_MORE;
     }
     return how;
+}
+
+/* ---- the gate ---- */
+
+/* *wait_ns, when it is closed: until when to ask again; 0: when the last request is back. */
+static bool gate_is_open(struct api_loop *a, uint64_t *wait_ns)
+{
+    bool shared;
+    *wait_ns = commit_long_wait(a->shared->log, &shared);
+    if (shared && a->turns->at_log > 0)
+        *wait_ns = 0;
+    else if (*wait_ns == 0)
+        return true;
+    return false;
+}
+
+/* op has been read and has left its table's queue. */
+static void gate_put(struct ingest_turns *s, struct ingest_turn_table *t, struct ingest_op *op)
+{
+    op->turns = t;
+    op->turn_next = NULL;
+    t->log_bytes += op->body_bytes;
+    *s->gate_end = op;
+    s->gate_end = &op->turn_next;
+    metric_add(s->waiting, 1);
+    metric_add(s->gated, 1);
+}
+
+static struct ingest_op *gate_take(struct ingest_turns *s)
+{
+    struct ingest_op *op = s->gate_first;
+    s->gate_first = op->turn_next;
+    if (s->gate_first == NULL)
+        s->gate_end = &s->gate_first;
+    must(op->turns->log_bytes >= op->body_bytes);
+    op->turns->log_bytes -= op->body_bytes;
+    op->turns = NULL;
+    metric_add(s->waiting, -1);
+    return op;
+}
+
+/* op has left its table's queue, and is answered, or at the log thread, or waits for another's id.
+ */
+static void settle_op(struct api_loop *a, struct ingest_turn_table *t, struct ingest_op *op,
+                      enum ingest_collected how)
+{
+    if (op->outstanding > 0) {
+        op->turns = t;
+        t->log_bytes += op->body_bytes;
+        a->turns->at_log++;
+        http_request_release(op->request);
+    }
+    desk_back(a, op);
+    if (how != INGEST_WAITS)
+        ingest_read(a, op, how);
 }
 
 /* One slice of the table's first request. */
@@ -302,37 +394,71 @@ static void turn(struct api_loop *a, struct ingest_turn_table *t)
         return;
     }
     struct ingest_desk *d = op->desk;
+    uint64_t wait_ns;
     metric_add(s->slices, 1);
     exchange(a, d);
     enum ingest_collected how = slice(a, op);
-    if (how == INGEST_MORE) {
-        exchange(a, d);
+    bool gated = how == INGEST_COLLECTED && !d->ask.dry_run && !gate_is_open(a, &wait_ns);
+    if (how != INGEST_MORE && !gated)
+        how = submit(a, op, how);
+    exchange(a, d);
+    if (how == INGEST_MORE)
+        return;
+    pop(s, t);
+    if (gated)
+        gate_put(s, t, op);
+    else
+        settle_op(a, t, op, how);
+}
+
+/* One that has been read is proposed; or read again, if settings or schema have changed. */
+static void pass(struct api_loop *a, struct ingest_turn_table *t, struct ingest_op *op)
+{
+    struct ingest_desk *d = op->desk;
+    enum ingest_collected how = INGEST_MORE;
+    exchange(a, d);
+    api_refresh(a);
+    if (!is_stale(a, d))
+        how = submit(a, op, INGEST_COLLECTED);
+    exchange(a, d);
+    if (how == INGEST_MORE)
+        push_front(a->turns, t, op);
+    else
+        settle_op(a, t, op, how);
+    table_settle(a, t);
+}
+
+/* All that waits there, in the order in which it was read: one lot. */
+static void gate_pass(struct api_loop *a)
+{
+    struct ingest_turns *s = a->turns;
+    uint64_t wait_ns;
+    if (s->gate_first == NULL)
+        return;
+    if (!gate_is_open(a, &wait_ns)) {
+        if (wait_ns > 0)
+            loop_later_turn(a->loop, wait_ns);
         return;
     }
-    pop(s, t);
-    if (op->outstanding > 0) {
-        op->turns = t;
-        t->log_bytes += op->body_bytes;
-        http_request_release(op->request);
+    for (uint32_t lot = DESKS_MAX; lot > 0 && s->gate_first != NULL; lot--) {
+        struct ingest_turn_table *t = s->gate_first->turns;
+        pass(a, t, gate_take(s));
     }
-    exchange(a, d);
-    desk_back(a, op);
-    if (how != INGEST_WAITS)
-        ingest_read(a, op, how);
 }
 
 static void on_turn(void *api_loop)
 {
     struct api_loop *a = api_loop;
     struct ingest_turns *s = a->turns;
-    if (s->ready.first == NULL)
-        return;
     /* The end of a turn, where it is done otherwise, does not come while there is work. */
     if (a->quiet_count > 0)
         ingest_kick(a);
-    struct ingest_turn_table *t = list_take(&s->ready);
-    turn(a, t);
-    table_settle(a, t);
+    if (s->ready.first != NULL) {
+        struct ingest_turn_table *t = list_take(&s->ready);
+        turn(a, t);
+        table_settle(a, t);
+    }
+    gate_pass(a);
     if (a->quiet_count > 0)
         ingest_kick(a);
     if (s->ready.first != NULL)
@@ -368,9 +494,11 @@ void ingest_turns_committed(struct api_loop *a, struct ingest_op *op)
     if (t == NULL)
         return;
     op->turns = NULL;
-    must(t->log_bytes >= op->body_bytes);
+    must(t->log_bytes >= op->body_bytes && a->turns->at_log > 0);
     t->log_bytes -= op->body_bytes;
     table_settle(a, t);
+    if (--a->turns->at_log == 0 && a->turns->gate_first != NULL)
+        loop_next_turn(a->loop);
 }
 
 /* ---- the loop's share ---- */
@@ -382,12 +510,17 @@ int ingest_turns_new(struct api_loop *a)
         return -ENOMEM;
     list_init(&s->ready);
     list_init(&s->deskless);
+    s->gate_end = &s->gate_first;
     wal_batch_init(&s->scratch);
     s->slices = metric_new(METRIC_COUNTER, "wavehouse_ingest_slices_total",
                            "Slices in which long bodies were read.", NULL);
     s->waiting =
         metric_new(METRIC_GAUGE, "wavehouse_ingest_turns_waiting",
                    "Requests with long bodies that are read in turns, or wait for it.", NULL);
+    s->gated = metric_new(METRIC_COUNTER, "wavehouse_ingest_gated_total",
+                          "Requests with long bodies that were kept back from the log, to leave "
+                          "time for short ones.",
+                          NULL);
     a->turns = s;
     return loop_on_turn(a->loop, on_turn, a);
 }
@@ -414,6 +547,10 @@ void ingest_turns_free(struct api_loop *a)
         return;
     list_init(&s->ready);
     list_init(&s->deskless);
+    while (s->gate_first != NULL) {
+        struct ingest_turn_table *t = s->gate_first->turns;
+        push_front(s, t, gate_take(s));
+    }
     for (size_t i = 0; i < CHAINS; i++)
         for (struct ingest_turn_table *t = s->chains[i], *next; t != NULL; t = next) {
             next = t->chain_next;

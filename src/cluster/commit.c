@@ -10,11 +10,13 @@
  * it. A failed write or sync answers the group and everything after it WH_EPOISON, and the daemon
  * exits: what the disk holds is only known after a restart. */
 #include "cluster/commit.h"
+#include "cluster/pause.h"
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
+#include "base/thread.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -52,6 +54,8 @@ struct commit_log {
     pthread_mutex_t order_lock;
     _Atomic uint64_t order_ns; /* highest instant taken; written under order_lock */
     struct queue_link *group[GROUP_ENTRIES_MAX];
+    bool group_has_short, group_has_long; /* events; log thread */
+    struct commit_pause pause;
     _Atomic uint64_t answering;  /* odd while the log thread touches others' queues */
     bool poisoned;               /* log thread */
     _Atomic bool stopping;       /* written by commit_stop */
@@ -191,10 +195,13 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
 {
     struct err e = {0};
     uint64_t start = io_monotonic_ns();
+    commit_pause_begin(&c->pause, c->group_has_short, c->group_has_long, start);
     int rc = wal_sync(c->w, &e);
     if (rc == 0) {
+        uint64_t now = io_monotonic_ns();
         wal_commit(c->w, c->next_index - 1);
-        metric_observe(c->sync_seconds, io_monotonic_ns() - start);
+        commit_pause_end(&c->pause, c->group_has_long, start, now);
+        metric_observe(c->sync_seconds, now - start);
         metric_observe(c->group_entries, count);
         metric_observe(c->group_bytes, bytes);
     }
@@ -207,6 +214,7 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
     for (uint32_t i = 0; i < count; i++)
         answer(QUEUE_ITEM(c->group[i], struct proposal, link), rc == 0 ? 0 : WH_EPOISON);
     answering_end(c);
+    c->group_has_short = c->group_has_long = false;
     if (rc != 0)
         poison(c, &e);
 }
@@ -224,6 +232,15 @@ static bool wait_for_room(struct commit_log *c, uint64_t bytes)
         (void)poll(NULL, 0, ROOM_POLL_MS);
     }
     return true;
+}
+
+/* Only for events that stand for themselves: the flusher's entries wait without harm, and the last
+ * part of a long request has waited already. */
+static void note_length(struct commit_log *c, const struct proposal *p, size_t bytes)
+{
+    bool counts = p->type == WAL_EVENTS;
+    c->group_has_long |= counts && bytes > PAUSE_LONG_BYTES;
+    c->group_has_short |= counts && bytes <= PAUSE_SHORT_BYTES && p->after == NULL;
 }
 
 /* Take what waits into one group and commit it; false when nothing waited. */
@@ -266,6 +283,7 @@ static bool run_group(struct commit_log *c)
         }
         c->group[count++] = link;
         bytes += n;
+        note_length(c, p, n);
     }
     if (count > 0)
         sync_group(c, count, bytes);
@@ -284,7 +302,7 @@ static void mark_idle(struct commit_log *c)
 static void *log_main(void *arg)
 {
     struct commit_log *c = arg;
-    (void)pthread_setname_np(pthread_self(), "wh-log");
+    thread_begin("wh-log", THREAD_SYNCS);
     bool marked = false;
     for (;;) {
         if (run_group(c)) {
@@ -513,6 +531,13 @@ int commit_propose_quiet(struct commit_log *c, struct proposal *p)
 void commit_kick(struct commit_log *c)
 {
     queue_wake_sleeper(&c->proposals);
+}
+
+uint64_t commit_long_wait(const struct commit_log *c, bool *shared)
+{
+    uint64_t wait_ns;
+    *shared = commit_pause_ask(&c->pause, io_monotonic_ns(), &wait_ns);
+    return wait_ns;
 }
 
 int commit_subscribe(struct commit_log *c, struct queue *wake)

@@ -58,6 +58,12 @@ int commit_propose(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 int commit_propose_quiet(struct commit_log *c, struct proposal *p) WH_MUST_CHECK;
 void commit_kick(struct commit_log *c);
 
+/* Long entries (cluster/pause.h) are to be kept back while short ones come: how many nanoseconds;
+ * 0: now is fine. *shared: somebody would wait for them, so they are proposed many at a time, and
+ * not while others are on their way. Any thread; not binding, and never longer than PAUSE_NS_MAX.
+ */
+uint64_t commit_long_wait(const struct commit_log *c, bool *shared);
+
 /* Acceptance instants, nanoseconds since 1970 UTC: they grow strictly along the log, over restarts
  * and clocks that are set back too, and so identify what streams send (http-api §11.2). Whoever
  * proposes such entries takes instants above what commit_order_lock returns, says the highest with

@@ -2,6 +2,7 @@
 #include "daemon/loops.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ struct loops {
 static void *thread_main(void *arg)
 {
     struct loop_thread *t = arg;
-    (void)pthread_setname_np(pthread_self(), "wh-loop");
+    thread_begin("wh-loop", THREAD_SERVES);
     loop_run(t->loop);
     return NULL;
 }

@@ -4,6 +4,7 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/magic.h"
+#include "base/thread.h"
 #include "dedupe/index.h"
 #include "io/clock.h"
 
@@ -118,7 +119,7 @@ static void *index_main(void *arg)
     struct dedupe *d = arg;
     struct err e = {0};
     uint64_t start_ns = io_monotonic_ns();
-    (void)pthread_setname_np(pthread_self(), "wh-index");
+    thread_begin("wh-index", THREAD_WORKS);
     take_limits(d);
     int rc = dedupe_index_load(&d->index, &e);
     if (rc != 0) {

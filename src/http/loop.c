@@ -184,6 +184,13 @@ void loop_next_turn(struct loop *l)
     (void)event_add(l->turn.ev, &now);
 }
 
+void loop_later_turn(struct loop *l, uint64_t ns)
+{
+    struct timeval later = {(time_t)(ns / 1000000000), (suseconds_t)(ns % 1000000000 / 1000)};
+    if (!event_pending(l->turn.ev, EV_TIMEOUT, NULL))
+        (void)event_add(l->turn.ev, &later);
+}
+
 void loop_run(struct loop *l)
 {
     CHECK_MAGIC(l, LOOP_MAGIC);

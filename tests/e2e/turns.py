@@ -171,6 +171,56 @@ def many_tables(d, s, db):
         arrives(s, db, f"t{i}", 6000, f"t{i} has its rows")
 
 
+class Pipeline(threading.Thread):
+    """Long bodies on one connection until `done` says so, each followed by a short one; the offsets of the answers."""
+
+    def __init__(self, d, table, first, done):
+        super().__init__()
+        self.d, self.table, self.at, self.done, self.offsets, self.statuses = d, table, first, done, [], set()
+
+    def run(self):
+        with socket.create_connection(("127.0.0.1", self.d.port), 30) as c:
+            while not self.done():
+                c.sendall(request(self.table, rows(self.at, 300)) + request(self.table, rows(self.at + 300, 1)))
+                self.at += 301
+                got = b""
+                while len(answers := net.answers(got)) < 2:
+                    got += c.recv(1 << 16) or b"closed"
+                self.statuses |= {a.status for a in answers}
+                self.offsets += [int(a.fields["x-wavehouse-offset"]) for a in answers]
+
+
+def kept_back(d, s, db):
+    """While short ones come too, long bodies are kept back from the log, and nothing else about them changes."""
+    def gated():
+        return d.metrics()["wavehouse_ingest_gated_total"]
+
+    before, enough = gated(), threading.Event()
+    many = begin(*(Pipeline(d, "a", 20000000 + 1000000 * i, enough.is_set) for i in range(6)))
+    small = 0
+
+    def some_more():
+        nonlocal small
+        small += 1
+        if d.ingest("b", rows(20000000 + small, 1), kind=NDJSON).status != 200:
+            return True
+        if small % 20 == 0:
+            d.process.send_signal(signal.SIGHUP)
+        return gated() >= before + 50
+    ok(net.wait_for(some_more, 60, 0), "long bodies are kept back while short ones come", gated() - before)
+    enough.set()
+    for p in many:
+        p.join()
+    same([p.statuses for p in many], [{200}] * 6, "all are taken")
+    ok(all(p.offsets == sorted(set(p.offsets)) for p in many), "each connection's requests are logged in the order sent")
+    same(waiting(d), 0, "nobody is left behind")
+    d.ingest("b", rows(29000000, 1), kind=NDJSON)
+    want = sum(p.at - 20000000 - 1000000 * i for i, p in enumerate(many))
+    count = f"SELECT count(), uniqExact(id) FROM {db}.a WHERE id >= 20000000 AND id < 26000000"
+    net.wait_for(lambda: s.rows(count)[0][0] >= want, 60)
+    same(s.rows(count), [[want, want]], "each row once")
+
+
 def reloaded(d):
     """New settings meanwhile: the body is read from its beginning."""
     posts = begin(*(Post(d, t, rows(6000000, 40000)) for t in ("a", "b")))
@@ -209,7 +259,7 @@ def stopped(d, s, db):
     said = sum(40000 for p in posts if p.answer is not None and p.answer.status == 200)
     d.start("/readyz")
     net.wait_for(lambda: s.one(f"SELECT count() FROM {db}.c WHERE id >= 8000000") >= said, 60)
-    net.wait_for(lambda: d.pending() == 0, 30)
+    net.wait_for(lambda: not d.pending(), 30)
     same(s.rows(f"SELECT count(), uniqExact(id) FROM {db}.c WHERE id >= 8000000"), [[said, said]], "what was answered is stored")
 
 
@@ -231,6 +281,7 @@ def main():
         refused(d, s, db)
         twice(d, s, db)
         many_tables(d, s, db)
+        kept_back(d, s, db)
         reloaded(d)
         limited(d)
         stopped(d, s, db)
