@@ -8,9 +8,9 @@
  *   desks    what a request has at hand while it is read: readers, columns, rules. DESKS_MAX tables
  *            have one each; others wait for one
  *   gate     requests that are read wait for the log to take long entries (cluster/pause.h), and
- * are proposed many at a time: while short ones come, at most one lot of a loop is there log      a
- * table with LOG_BYTES_MAX at the gate and at the log thread waits, before its next request is
- * begun, until they are back: whoever comes behind it there waits for no more than that
+ *            are proposed many at a time: while short ones come, one lot of a loop is there
+ *   log      a table with LOG_BYTES_MAX at the gate and the log thread waits, before its next
+ *            request is begun, until they are back: who comes behind it waits for no more
  *
  * A request's connection is held meanwhile, so its requests take effect in the order sent, and a
  * table's backlog stays with its senders: there is at most one request of each connection here.
