@@ -36,28 +36,15 @@ def options(p):
     p.add_argument("--limit", type=int, default=2000, help="rows a second of the noisy table, when limited")
 
 
-def quantile(values, q):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * q))] / 1000 if values else 0
-
-
-def paced(b, *args):
-    return [os.path.join(os.environ["WH_BUILD"], "bench", "paced"), *map(str, args)]
-
-
-def probe(b, port, file, seconds):
-    return json.loads(subprocess.run(paced(b, "probe", port, file, b.O.events, seconds), stdout=subprocess.PIPE, check=True).stdout)
-
-
 def beside(b, d, quiet, port, file, per_second):
     """The quiet table's times while port is flooded; None: nobody is."""
     flood, said = None, None
     if port:
-        flood = subprocess.Popen(["nice", "-n", "10", *paced(b, "flood", port, file, b.O.connections, per_second)], stdout=subprocess.PIPE)
+        flood = subprocess.Popen(["nice", "-n", "10", *b.paced("flood", port, file, b.O.connections, per_second)], stdout=subprocess.PIPE)
     try:
-        probe(b, d.port, quiet, 1)  # warm
+        b.probe(d.port, quiet, b.O.events, 1)  # warm
         before = d.metrics()
-        times = probe(b, d.port, quiet, b.O.seconds)
+        times = b.probe(d.port, quiet, b.O.events, b.O.seconds)
         sync = b.histogram(before, d.metrics(), "wavehouse_wal_fdatasync_seconds")
         times.update(sync_p50_ms=sync["p50"] * 1000, sync_p99_ms=sync["p99"] * 1000)
     finally:
@@ -142,9 +129,9 @@ def measure(b, work, started):
     for how, runs in out.items():
         for kind in ("due", "sent"):
             pooled = [t for run in runs for t in run[f"{kind}_us"]]
-            result.update({f"{how}_{kind}_p{q}_ms": quantile(pooled, q / 100) for q in (50, 99)})
+            result.update({f"{how}_{kind}_p{q}_ms": b.quantile_ms(pooled, q / 100) for q in (50, 99)})
             for run in runs:
-                run[f"{kind}_p99_ms"] = quantile(run.pop(f"{kind}_us"), 0.99)
+                run[f"{kind}_p99_ms"] = b.quantile_ms(run.pop(f"{kind}_us"), 0.99)
     return {**result, "runs": out}
 
 
