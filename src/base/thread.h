@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How threads share a processor that has not enough for all.
+/* How soon a thread runs after it wakes, where the processors do not suffice for all.
  *
- * Whoever answers clients needs little, and soon: a wait for the processor is a wait of everybody
- * behind the same sync. What may be late gives way. No privilege is needed: threads only step back
- * (nice) or ask for short turns (EEVDF's slices, Linux 6.12; elsewhere that part has no effect). */
+ * Whoever answers clients needs little time, and soon: a wait for the processor is a wait of
+ * everybody behind the same sync. Such a thread asks the kernel for short slices (EEVDF,
+ * Linux 6.12; before, that has no effect). It gets no more of the processor for it, and needs no
+ * privilege. */
 #ifndef WH_BASE_THREAD_H
 #define WH_BASE_THREAD_H
 
-enum thread_share {
-    THREAD_SYNCS,  /* the log: everybody waits for it */
-    THREAD_SERVES, /* a socket loop */
-    THREAD_WORKS   /* as much as is left: blocks for ClickHouse, segments, files */
+enum thread_slice {
+    THREAD_SYNCS, /* the log: everybody waits for it */
+    THREAD_SERVES /* a socket loop */
 };
 
-/* Names the calling thread (at most 15 characters) and sets its share. A refusal of the kernel is
+/* Names the calling thread (at most 15 characters) and sets its slice. A refusal of the kernel is
  * no error: then it is as every other thread. Does not block. */
-void thread_begin(const char *name, enum thread_share share);
+void thread_begin(const char *name, enum thread_slice slice);
 
 #endif

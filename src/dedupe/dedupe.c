@@ -4,7 +4,6 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/magic.h"
-#include "base/thread.h"
 #include "dedupe/index.h"
 #include "io/clock.h"
 
@@ -119,7 +118,7 @@ static void *index_main(void *arg)
     struct dedupe *d = arg;
     struct err e = {0};
     uint64_t start_ns = io_monotonic_ns();
-    thread_begin("wh-index", THREAD_WORKS);
+    (void)pthread_setname_np(pthread_self(), "wh-index");
     take_limits(d);
     int rc = dedupe_index_load(&d->index, &e);
     if (rc != 0) {

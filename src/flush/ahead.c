@@ -2,7 +2,6 @@
 #include "flush/ahead.h"
 
 #include "base/magic.h"
-#include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -29,7 +28,6 @@ struct flush_ahead {
 static void *ahead_main(void *arg)
 {
     struct flush_ahead *a = arg;
-    thread_begin("wh-ahead", THREAD_WORKS);
     (void)pthread_mutex_lock(&a->lock);
     for (;;) {
         while (!a->work && !a->stop)
@@ -90,6 +88,7 @@ bool flush_ahead_start(struct flush_ahead *a, struct flush_build *b, const struc
     if (!a->running) {
         if (pthread_create(&a->thread, NULL, ahead_main, a) != 0)
             return false;
+        (void)pthread_setname_np(a->thread, "wh-ahead");
         a->running = true;
     }
     a->build = b;

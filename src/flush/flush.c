@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
-#include "base/thread.h"
 #include "flush/planner.h"
 #include "io/clock.h"
 
@@ -92,7 +91,6 @@ static int open_cursor(struct planner *p, struct err *e)
 static void *flush_main(void *arg)
 {
     struct flush *f = arg;
-    thread_begin("wh-planner", THREAD_WORKS);
     planner_run(&f->planner);
     (void)pthread_mutex_lock(&f->lock);
     f->ended = true;
@@ -195,6 +193,7 @@ int flush_start(struct flush **out, const struct flush_options *options, struct 
         free(f);
         return rc;
     }
+    (void)pthread_setname_np(f->thread, "wh-planner");
     *out = f;
     return 0;
 }

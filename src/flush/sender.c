@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
-#include "base/thread.h"
 #include "flush/ahead.h"
 #include "flush/insert.h"
 #include "flush/job.h"
@@ -672,9 +671,6 @@ static void release(struct flush_sender *s)
 static void *sender_main(void *arg)
 {
     struct flush_sender *s = arg;
-    char name[16];
-    (void)snprintf(name, sizeof(name), "wh-sender%u", s->options.number);
-    thread_begin(name, THREAD_WORKS);
     while (!atomic_load(&s->stop)) {
         struct flush_msg *m = next_msg(s, IDLE_RELEASE_MS);
         if (m == NULL) {
@@ -707,8 +703,12 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
     int rc = queue_init(&s->queue, 16);
     if (rc == 0) {
         rc = -pthread_create(&s->thread, NULL, sender_main, s);
-        if (rc == 0)
+        if (rc == 0) {
+            char name[16];
+            (void)snprintf(name, sizeof(name), "wh-sender%u", options->number);
+            (void)pthread_setname_np(s->thread, name);
             return s;
+        }
         queue_fini(&s->queue);
     }
     (void)err_set_errno(e, rc, "flush: cannot start a sender");
