@@ -10,7 +10,7 @@ const record = id => ({ id, name: `n${id}` });
 
 await admin.from("events").insert([record(1), record(2)]);
 await landed("events", 2);
-await settled();
+await settled("events");
 await ask("clickhouse down");
 same((await admin.from("events").insert([record(3), record(4)])).data?.succeeded, 2, "ClickHouse is down: inserts are accepted");
 await ask("kill");

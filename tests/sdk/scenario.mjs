@@ -93,11 +93,11 @@ export async function fill(name, records) {
         throw new Error(`fill ${name}: the rows do not land`);
 }
 
-// Waits until nothing is left to be inserted. What is on its way when ClickHouse or the daemon dies may be inserted again
+// Waits until nothing of the table is left to be inserted, as the planner knows it (metrics may be of a moment ago). What is on its way when ClickHouse or the daemon dies may be inserted again
 // where the table does not look for repeated inserts (doc/flush.md), as none of 18.16 does.
-export const settled = () => until(async () => {
-    const text = await (await fetch(new URL("/metrics", baseURL))).text();
-    return !/^wavehouse_ingest_pending_records\S* [1-9]/m.test(text);
+export const settled = name => until(async () => {
+    const a = await fetch(new URL(`/v1/offset?table=${name}`, baseURL), { headers: { "X-Operator-Key": about.key } });
+    return (await a.json()).pending_records === 0;
 });
 
 // Streams -----------------------------------------------------------------------------------------------------------
