@@ -367,7 +367,7 @@ static void put_random_value(struct buf *out)
     if (kind == 0)
         put_random_string(out);
     else if (kind == 1)
-        buf_printf(out, "%.*s", (int)(1 + draw(17)), "98765432101234567" + draw(9));
+        buf_printf(out, "%.*s", (int)(1 + draw(17)), &"98765432101234567"[draw(9)]);
     else
         buf_put_str(out, others[draw(draw(20) == 0 ? 18 : 12)]);
 }
