@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/thread.h"
 
-#include <pthread.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SYNCS_SLICE_NS  100000 /* the least that Linux allows */
-#define SERVES_SLICE_NS 500000
+#define SLICE_NS 100000 /* the least that Linux allows */
 
 /* The kernel's struct sched_attr, VER0; the C library has none before 2.41. */
 struct slice_attr {
@@ -20,13 +18,11 @@ struct slice_attr {
 };
 _Static_assert(sizeof(struct slice_attr) == 48, "SCHED_ATTR_SIZE_VER0");
 
-void thread_begin(const char *name, enum thread_slice slice)
+void thread_short_slices(void)
 {
     /* On Linux the niceness is a thread's own, whatever POSIX says; it stays as it is. */
     struct slice_attr attr = {.size = sizeof(attr),
                               .nice = getpriority(PRIO_PROCESS, 0),
-                              .runtime_ns =
-                                  slice == THREAD_SYNCS ? SYNCS_SLICE_NS : SERVES_SLICE_NS};
-    (void)pthread_setname_np(pthread_self(), name);
+                              .runtime_ns = SLICE_NS};
     (void)syscall(SYS_sched_setattr, 0, &attr, 0);
 }

@@ -302,7 +302,8 @@ static void mark_idle(struct commit_log *c)
 static void *log_main(void *arg)
 {
     struct commit_log *c = arg;
-    thread_begin("wh-log", THREAD_SYNCS);
+    (void)pthread_setname_np(pthread_self(), "wh-log");
+    thread_short_slices();
     bool marked = false;
     for (;;) {
         if (run_group(c)) {

@@ -2,7 +2,6 @@
 #include "daemon/loops.h"
 
 #include "base/log.h"
-#include "base/thread.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -31,7 +30,7 @@ struct loops {
 static void *thread_main(void *arg)
 {
     struct loop_thread *t = arg;
-    thread_begin("wh-loop", THREAD_SERVES);
+    (void)pthread_setname_np(pthread_self(), "wh-loop");
     loop_run(t->loop);
     return NULL;
 }
