@@ -11,7 +11,7 @@
 /* Since version 2 an item has the sender. */
 #define FLUSH_DEAD_VERSION 2
 /* Version 2 of a plan says in which pieces its rows go; one without pieces is still version 1. */
-#define FLUSH_PLAN_VERSION 3 /* 1: in one piece; 2: all pieces alike; 3: the first are smaller */
+#define FLUSH_PLAN_VERSION 2
 
 /* The first eight bytes are alike in all: u8 version, u8 kind, u16 table_len, u32 (per type). */
 enum {
@@ -78,13 +78,13 @@ static char *head_put(struct buf *out, size_t fixed_len, uint8_t kind, struct sl
 void flush_plan_put(struct buf *out, const struct flush_plan *p)
 {
     must(p->token.len <= UINT16_MAX && p->first > 0 && p->first <= p->last);
-    bool pieces = p->pieces.rows != 0;
+    bool pieces = p->piece_rows != 0;
     char *h = head_put(out, pieces ? PLAN_TABLE_2 : PLAN_TABLE, FLUSH_KIND_PLAN, p->table, p->rows);
     if (h == NULL)
         return;
     if (pieces) {
-        h[HEAD_VERSION] = p->pieces.ramp ? 3 : 2;
-        le32_put(h + PLAN_PIECE_ROWS, p->pieces.rows);
+        h[HEAD_VERSION] = FLUSH_PLAN_VERSION;
+        le32_put(h + PLAN_PIECE_ROWS, p->piece_rows);
     }
     le64_put(h + PLAN_FIRST, p->first);
     le64_put(h + PLAN_LAST, p->last);
@@ -192,15 +192,14 @@ int flush_plan_kind(struct slice payload, enum flush_plan_kind *kind, struct err
 
 int flush_plan_get(struct slice payload, struct flush_plan *p, struct err *e)
 {
-    bool pieces = payload.len > 0 && payload.ptr[HEAD_VERSION] >= 2;
+    bool pieces = payload.len > 0 && payload.ptr[HEAD_VERSION] == FLUSH_PLAN_VERSION;
     size_t fixed_len = pieces ? PLAN_TABLE_2 : PLAN_TABLE;
     int rc =
         head_get_version(payload, fixed_len, FLUSH_PLAN_VERSION, FLUSH_KIND_PLAN, &p->table, e);
     if (rc != 0)
         return rc;
     const char *h = payload.ptr;
-    p->pieces =
-        (struct flush_pieces){pieces ? le32_get(h + PLAN_PIECE_ROWS) : 0, h[HEAD_VERSION] >= 3};
+    p->piece_rows = pieces ? le32_get(h + PLAN_PIECE_ROWS) : 0;
     p->rows = le32_get(h + HEAD_U32);
     p->first = le64_get(h + PLAN_FIRST);
     p->last = le64_get(h + PLAN_LAST);
@@ -209,8 +208,8 @@ int flush_plan_get(struct slice payload, struct flush_plan *p, struct err *e)
     p->token = (struct slice){p->table.ptr + p->table.len, le16_get(h + PLAN_TOKEN_LEN)};
     if (payload.len != fixed_len + p->table.len + p->token.len || p->first == 0 ||
         p->first > p->last || p->rows == 0 || p->rows > FLUSH_PLAN_ROWS_MAX ||
-        (pieces && p->pieces.rows == 0) ||
-        flush_piece_count(&p->pieces, p->rows) > FLUSH_PIECES_MAX)
+        (pieces && p->piece_rows == 0) ||
+        flush_piece_count(p->rows, p->piece_rows) > FLUSH_PIECES_MAX)
         return err_set(e, WH_ECORRUPT, "flush plan with impossible fields");
     return 0;
 }

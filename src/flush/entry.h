@@ -15,29 +15,6 @@ enum flush_plan_kind {
     FLUSH_KIND_PROGRESS = 1 /* what of a plan is still open */
 };
 
-/* A plan's rows go in pieces, each a unit of its own from the start. */
-struct flush_pieces {
-    uint32_t rows; /* of each; 0: all rows are one piece */
-    bool ramp;     /* but the first three have an eighth, a quarter, a half of that: ClickHouse has
-                      something to do while larger ones are encoded. Plans of older logs: false */
-};
-#define FLUSH_PIECES_MAX 64 /* more of them in a plan are damage */
-#define FLUSH_RAMP       3
-/* Rows of piece i of a plan that is long enough. */
-static inline uint32_t flush_piece_size(const struct flush_pieces *p, uint32_t i)
-{
-    uint32_t n = p->ramp && i < FLUSH_RAMP ? p->rows >> (FLUSH_RAMP - i) : p->rows;
-    return n > 0 ? n : 1;
-}
-/* At most FLUSH_PIECES_MAX + 1. */
-static inline uint32_t flush_piece_count(const struct flush_pieces *p, uint32_t plan_rows)
-{
-    uint32_t n = 0;
-    for (uint64_t at = 0; at < plan_rows && n <= FLUSH_PIECES_MAX; n++)
-        at += p->rows == 0 ? plan_rows : flush_piece_size(p, n);
-    return n;
-}
-
 /* WAL_FLUSH_PLAN, kind PLAN: the table's events in [first, last] go to ClickHouse together. */
 struct flush_plan {
     struct slice table;
@@ -46,8 +23,15 @@ struct flush_plan {
     uint64_t bytes;       /* of text */
     uint64_t fingerprint; /* schema version when it was cut; 0: none known */
     uint32_t rows;
-    struct flush_pieces pieces;
+    /* Not 0: the rows go in pieces of so many, rows 0 … piece_rows−1 and so on, each a unit of its
+     * own from the start. */
+    uint32_t piece_rows;
 };
+#define FLUSH_PIECES_MAX 64 /* more of them in a plan are damage */
+static inline uint32_t flush_piece_count(uint32_t rows, uint32_t piece_rows)
+{
+    return piece_rows == 0 ? 1 : (rows - 1) / piece_rows + 1;
+}
 
 /* WAL_FLUSH_PLAN, kind PROGRESS: all rows of the plan that are in none of the units are finished.
  */

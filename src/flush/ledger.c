@@ -397,7 +397,7 @@ static struct flush_open *open_new(uint64_t index, const struct flush_plan *p, u
     o->first = p->first;
     o->last = p->last;
     o->rows = p->rows;
-    o->pieces = p->pieces;
+    o->piece_rows = p->piece_rows;
     o->bytes = p->bytes;
     o->fingerprint = p->fingerprint;
     o->time_ns = time_ns;
@@ -569,7 +569,7 @@ static uint32_t piece_of(const struct flush_rules *r, uint64_t rows, uint64_t by
     if (bytes > r->max_bytes * FLUSH_PIECE)
         fit = (uint64_t)((double)rows * (double)(r->max_bytes * FLUSH_PIECE) / (double)bytes);
     piece = fit < piece ? fit : piece;
-    uint64_t least = (rows - 1) / (FLUSH_PIECES_MAX - FLUSH_RAMP) + 1;
+    uint64_t least = (rows - 1) / FLUSH_PIECES_MAX + 1;
     piece = piece > least ? piece : least;
     return piece < rows ? (uint32_t)piece : 0;
 }
@@ -600,8 +600,7 @@ void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t no
     plan->last = last;
     plan->rows = (uint32_t)rows;
     plan->bytes = bytes;
-    plan->pieces =
-        (struct flush_pieces){backlog ? piece_of(&l->rules, rows, bytes) : 0, .ramp = true};
+    plan->piece_rows = backlog ? piece_of(&l->rules, rows, bytes) : 0;
     t->sealed = last;
     t->cut_ns = now_ns;
     t->wanted = false;

@@ -58,8 +58,7 @@ struct flush_span {
 /* A committed plan without a done entry. */
 struct flush_open {
     uint64_t index, first, last, bytes, fingerprint, time_ns;
-    uint32_t rows;
-    struct flush_pieces pieces;
+    uint32_t rows, piece_rows;
     char *token;
     struct flush_rows *units; /* from the last progress entry, without dead rows; NULL: none yet */
     uint32_t unit_count;
@@ -148,7 +147,7 @@ void flush_ledger_recount(struct flush_ledger *l, struct flush_table *t, uint64_
 struct flush_table *flush_ledger_due(struct flush_ledger *l, uint64_t now_ns, uint64_t *next_ns);
 /* Somebody waits for rows of this table: they do not wait for the interval. Until the next cut. */
 void flush_ledger_want(struct flush_ledger *l, struct flush_table *t);
-/* IDLE → PROPOSED: fill plan's first, last, rows, bytes, pieces from the oldest runs. */
+/* IDLE → PROPOSED: fill plan's first, last, rows, bytes, piece_rows from the oldest runs. */
 void flush_ledger_cut(struct flush_ledger *l, struct flush_table *t, uint64_t now_ns,
                       struct flush_plan *plan);
 /* The proposal was refused: IDLE, not before until_ns. */

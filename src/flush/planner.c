@@ -303,7 +303,7 @@ static void plan_decided(struct planner *p, struct flush_proposal *fp, uint64_t 
 
 static int job_units(struct flush_job *job, const struct flush_open *o)
 {
-    uint32_t n = o->units != NULL ? o->unit_count : flush_piece_count(&o->pieces, o->rows);
+    uint32_t n = o->units != NULL ? o->unit_count : flush_piece_count(o->rows, o->piece_rows);
     if (n > job->unit_cap) {
         struct flush_rows *units = realloc(job->units, n * sizeof(*units));
         if (units == NULL)
@@ -320,9 +320,9 @@ static int job_units(struct flush_job *job, const struct flush_open *o)
     if (o->units != NULL)
         return rc;
     /* Piece by piece, the first on top of the stack. */
-    for (uint32_t i = 0, at = 0; i < n && rc == 0; i++) {
-        struct flush_range range = {at, i + 1 < n ? at + flush_piece_size(&o->pieces, i) : o->rows};
-        at = range.hi;
+    uint32_t piece = o->piece_rows != 0 ? o->piece_rows : o->rows;
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        struct flush_range range = {i * piece, i + 1 < n ? (i + 1) * piece : o->rows};
         struct flush_rows rows = {.ranges = &range,
                                   .range_count = 1,
                                   .range_cap = 1,

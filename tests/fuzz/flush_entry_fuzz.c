@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct flush_rules rules = {5, 1000, 1000, 1, 500, 0};
     struct slice in = {(const char *)data, size};
     struct flush_ledger *l = flush_ledger_new(&rules);
-    struct flush_plan plan = {SLICE_LIT("t"), SLICE_LIT("k"), 1, 1, 10, 0, 10, {0, false}};
+    struct flush_plan plan = {SLICE_LIT("t"), SLICE_LIT("k"), 1, 1, 10, 0, 10, 0};
     struct flush_progress progress;
     struct flush_done done;
     struct flush_dead dead;

@@ -113,32 +113,18 @@ static void test_entries(void)
         refused = refused && flush_plan_get((struct slice){b.ptr, n}, &q, &e) == WH_ECORRUPT;
     ok(refused, "a plan cut short is refused");
     buf_reset(&b);
-    p.pieces.rows = 5;
+    p.piece_rows = 5;
     flush_plan_put(&b, &p);
     ok(flush_plan_kind(buf_slice(&b), &kind, &e) == 0 && kind == FLUSH_KIND_PLAN &&
            flush_plan_get(buf_slice(&b), &q, &e) == 0 && slice_eq(q.token, p.token) &&
-           slice_eq(q.table, p.table) && q.rows == 12 && q.pieces.rows == 5 && !q.pieces.ramp &&
-           flush_piece_count(&q.pieces, 12) == 3,
+           slice_eq(q.table, p.table) && q.rows == 12 && q.piece_rows == 5,
        "a plan in pieces there and back");
     for (size_t n = 0; n < b.len; n++)
         refused = refused && flush_plan_get((struct slice){b.ptr, n}, &q, &e) == WH_ECORRUPT;
     ok(refused, "it is refused when cut short");
     buf_reset(&b);
-    p.pieces = (struct flush_pieces){40, true};
-    p.rows = 100;
-    flush_plan_put(&b, &p);
-    ok(flush_plan_get(buf_slice(&b), &q, &e) == 0 && q.pieces.rows == 40 && q.pieces.ramp &&
-           flush_piece_size(&q.pieces, 0) == 5 && flush_piece_size(&q.pieces, 1) == 10 &&
-           flush_piece_size(&q.pieces, 2) == 20 && flush_piece_size(&q.pieces, 3) == 40 &&
-           flush_piece_count(&q.pieces, 100) == 5,
-       "the first pieces may be smaller");
-    ok(flush_piece_count(&q.pieces, 1) == 1 && flush_piece_count(&q.pieces, 5) == 1 &&
-           flush_piece_count(&q.pieces, 6) == 2 && flush_piece_count(&q.pieces, 35) == 3 &&
-           flush_piece_count(&q.pieces, 36) == 4,
-       "no piece is empty");
-    buf_reset(&b);
     p.rows = 1000;
-    p.pieces = (struct flush_pieces){1, false};
+    p.piece_rows = 1;
     flush_plan_put(&b, &p);
     ok(flush_plan_get(buf_slice(&b), &q, &e) == WH_ECORRUPT, "or in more pieces than are made");
     buf_reset(&b);

@@ -104,19 +104,19 @@ static void test_backlog(void)
         events(l, i, "a", 1000, T0);
     struct flush_table *t = due(l, T0);
     flush_ledger_cut(l, t, T0, &p);
-    ok(p.rows == 32000 && p.pieces.rows == 0, "eight times max_rows: a burst, in one block");
+    ok(p.rows == 32000 && p.piece_rows == 0, "eight times max_rows: a burst, in one block");
     flush_ledger_cut_failed(l, t, 0);
     events(l, 65, "a", 1000, T0);
     flush_ledger_cut(l, t, T0, &p);
     ok(p.first == 1 && p.last == 65 && p.rows == 65000, "more than that is a backlog");
-    is_u64(p.pieces.rows, 16000, "which goes in pieces of twice max_rows");
+    is_u64(p.piece_rows, 16000, "which goes in pieces of twice max_rows");
     flush_ledger_cut_failed(l, t, 0);
     for (uint64_t i = 66; i <= 300; i++)
         events(l, i, "a", 1000, T0);
     flush_ledger_cut(l, t, T0, &p);
-    ok(p.rows == 128000 && p.pieces.rows == 16000, "at most sixteen times max_rows are a plan");
+    ok(p.rows == 128000 && p.piece_rows == 16000, "at most sixteen times max_rows are a plan");
     is_u64(plan_at(l, 301, &p, T0), 0, "it is committed");
-    ok(t->open->pieces.rows == 16000 && t->open->pieces.ramp, "and its pieces with it");
+    ok(t->open->piece_rows == 16000, "and its pieces with it");
     flush_ledger_free(l);
 
     l = flush_ledger_new(&rules);
@@ -125,7 +125,7 @@ static void test_backlog(void)
             abort();
     flush_ledger_cut(l, due(l, T0), T0, &p);
     ok(p.rows == 2000 && p.bytes == 8000000, "a backlog of large rows");
-    is_u64(p.pieces.rows, 400, "pieces of about twice max_bytes");
+    is_u64(p.piece_rows, 400, "pieces of about twice max_bytes");
     flush_ledger_free(l);
 }
 
