@@ -20,8 +20,8 @@
 
 #define WARM_UP  300
 #define MEASURED 1000
-#define SLACK \
-    (MEASURED / 20) /* timers, also of other threads: more of them where it takes longer */
+#define SLACK    5 /* timers of other threads */
+#define TRIES    3 /* on a busy machine more of them fall into one measurement */
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t count, size_t size);
@@ -168,6 +168,24 @@ static const char batch[] = "[{\"id\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"note\"
 #define FILL  3000
 static const char wide[] = "[" ROW32 "," ROW32 "]";
 
+struct ask {
+    const char *body, *want;
+};
+
+/* Allocations while MEASURED of each are asked: a request's own come in every try, timers do not.
+ */
+static uint64_t steady(int fd, const char *header, const struct ask *asks, int count, bool *all)
+{
+    uint64_t n = SLACK + 1;
+    for (int tries = 0; tries < TRIES && n > SLACK; tries++) {
+        uint64_t before = atomic_load(&allocations);
+        for (int i = 0; i < MEASURED * count; i++)
+            *all = *all && post_with(fd, header, asks[i % count].body, asks[i % count].want);
+        n = atomic_load(&allocations) - before;
+    }
+    return n;
+}
+
 static void drive(int fd, const char *how)
 {
     bool all = true;
@@ -175,9 +193,8 @@ static void drive(int fd, const char *how)
         all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
     ok(all, "%s: single objects and batches are committed", how);
     uint64_t before = atomic_load(&allocations);
-    for (int i = 0; i < MEASURED; i++)
-        all = all && post(fd, single, "{\"ok\":true}") && post(fd, batch, "\"succeeded\":2");
-    uint64_t n = atomic_load(&allocations) - before;
+    const struct ask asks[] = {{single, "{\"ok\":true}"}, {batch, "\"succeeded\":2"}};
+    uint64_t n = steady(fd, "", asks, 2, &all);
     ok(all, "%s: %d more of each", how, MEASURED);
     ok(before > 0 && n <= SLACK,
        "%s: no allocation per request in the steady state (%d allocations)", how, (int)n);
@@ -302,10 +319,7 @@ static void drive_with(int fd, const char *header, const char *body, const char 
     bool all = true;
     for (int i = 0; i < WARM_UP; i++)
         all = all && post_with(fd, header, body, want);
-    uint64_t before = atomic_load(&allocations);
-    for (int i = 0; i < MEASURED; i++)
-        all = all && post_with(fd, header, body, want);
-    uint64_t n = atomic_load(&allocations) - before;
+    uint64_t n = steady(fd, header, &(struct ask){body, want}, 1, &all);
     ok(all && n <= SLACK, "%s: no allocation per request in the steady state (%d allocations)", how,
        (int)n);
 }
