@@ -260,21 +260,18 @@ static int drain(struct ch_sink *sink, struct slice piece)
     return send_all(s, piece);
 }
 
-/* What has gathered, and the empty block. */
+/* What has gathered. */
 static int send_rest(struct insert_sink *s)
 {
     struct ch_native *c = s->c;
     struct slice rest = buf_slice(&c->plain);
     int rc = c->lz4 ? send_frames(s, &rest, true) : 0;
-    if (rc != 0)
-        return rc;
     struct buf *last = c->lz4 ? &c->tx : &c->plain;
-    ch_put_empty_data(last, framing(c));
-    return buf_ok(last) ? send_all(s, buf_slice(last)) : -ENOMEM;
+    return rc != 0 ? rc : buf_ok(last) ? send_all(s, buf_slice(last)) : -ENOMEM;
 }
 
-/* The block, the empty block, and the server's verdict. */
-static enum ch_outcome finish(struct ch_native *c, const struct ch_insert *ins, struct ch_error *e)
+static enum ch_outcome send_block(struct ch_native *c, const struct ch_insert *ins,
+                                  struct ch_error *e)
 {
     struct insert_sink s = {.sink = {.out = &c->plain, .drain = drain}, .c = c, .e = e};
     buf_reset(&c->plain);
@@ -290,13 +287,7 @@ static enum ch_outcome finish(struct ch_native *c, const struct ch_insert *ins, 
                        BLOCK_BYTES_MAX >> 20);
     }
     rc = s.rc != 0 ? s.rc : send_rest(&s);
-    if (rc != 0)
-        return give_up(c, e, rc, "sending the block");
-    struct ch_packet packet;
-    rc = ch_conn_next(c, &packet, e);
-    if (rc == 0 && packet.code != CH_S_END)
-        rc = WH_ESYNTAX;
-    return rc == 0 ? CH_OK : give_up(c, e, rc, "waiting for the end of the INSERT");
+    return rc == 0 ? CH_OK : give_up(c, e, rc, "sending the block");
 }
 
 static void shrink(struct buf *b)
@@ -308,8 +299,16 @@ static void shrink(struct buf *b)
     }
 }
 
-enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *ins,
-                                 struct ch_error *e)
+/* Exceptions that are about the server, not the rows. */
+static enum ch_outcome insert_ended(struct ch_native *c, enum ch_outcome o, struct ch_error *e)
+{
+    if (o != CH_OK && e->code != 0)
+        prefer_other_endpoint(c, e->code);
+    return o;
+}
+
+enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_insert *ins,
+                                      struct ch_error *e)
 {
     CHECK_MAGIC(c, CH_NATIVE_MAGIC);
     must(ins->column_count > 0 && ins->row_count > 0);
@@ -337,10 +336,58 @@ enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in
         ch_native_disconnect(c); /* the server waits for a block that will not come */
         return o;
     }
-    o = finish(c, ins, e);
-    if (o != CH_OK && e->code != 0)
-        prefer_other_endpoint(c, e->code);
+    o = send_block(c, ins, e);
     shrink(&c->plain);
     shrink(&c->tx);
-    return o;
+    return insert_ended(c, o, e);
+}
+
+enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e)
+{
+    CHECK_MAGIC(c, CH_NATIVE_MAGIC);
+    must(c->fd >= 0 && c->block_started);
+    buf_reset(&c->tx);
+    ch_put_empty_data(&c->tx, framing(c));
+    int rc = buf_ok(&c->tx) ? ch_conn_send(c, buf_slice(&c->tx), NULL, e) : -ENOMEM;
+    return rc == 0 ? CH_OK : insert_ended(c, give_up(c, e, rc, "ending the INSERT"), e);
+}
+
+enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e)
+{
+    CHECK_MAGIC(c, CH_NATIVE_MAGIC);
+    must(c->fd >= 0 && c->block_started);
+    struct ch_packet packet;
+    int rc = ch_conn_next(c, &packet, e);
+    if (rc == 0 && packet.code != CH_S_END)
+        rc = WH_ESYNTAX;
+    return rc == 0 ? CH_OK
+                   : insert_ended(c, give_up(c, e, rc, "waiting for the end of the INSERT"), e);
+}
+
+/* A Hello where a block or the end is due: every server answers with an exception, and then nothing
+ * of the INSERT is stored. Closing the connection says less: 18.16 takes the end of the stream for
+ * the end of the data and stores the block, 26.7 does not (tests/e2e/clickhouse_test.c). */
+enum ch_outcome ch_native_insert_cancel(struct ch_native *c, struct ch_error *e)
+{
+    CHECK_MAGIC(c, CH_NATIVE_MAGIC);
+    must(c->fd >= 0 && c->block_started);
+    struct ch_packet packet;
+    buf_reset(&c->tx);
+    ch_put_hello(&c->tx, &c->identity, c->options->database, c->options->username, "");
+    int rc = buf_ok(&c->tx) ? ch_conn_send(c, buf_slice(&c->tx), NULL, e) : -ENOMEM;
+    if (rc == 0)
+        rc = ch_conn_next_soon(c, &packet, e);
+    if (rc == 0)
+        rc = WH_ESYNTAX;
+    (void)give_up(c, e, rc, "cancelling the INSERT");
+    return rc == WH_EREMOTE ? CH_OK : CH_UNKNOWN_FATE;
+}
+
+enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *ins,
+                                 struct ch_error *e)
+{
+    enum ch_outcome o = ch_native_insert_send(c, ins, e);
+    if (o == CH_OK)
+        o = ch_native_insert_end(c, e);
+    return o == CH_OK ? ch_native_insert_wait(c, e) : o;
 }

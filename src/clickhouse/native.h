@@ -97,6 +97,21 @@ struct ch_insert {
 enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *insert,
                                  struct ch_error *e);
 
+/* The same in steps, so that a block can travel before it may count:
+ *   send     everything but the end of the data
+ *   end      the end of the data; does not wait for ClickHouse
+ *   wait     the verdict
+ *   cancel   instead of end: CH_OK when nothing of it is stored, else CH_UNKNOWN_FATE
+ * Each after the one before has answered CH_OK; another answer ends the INSERT and the connection,
+ * and so does cancel. Until the end has come ClickHouse stores nothing of a block that is smaller
+ * than what it writes at once (min_insert_block_size_rows and _bytes: 1,048,449 and 256 MiB), and
+ * as long as the connection stands. */
+enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_insert *insert,
+                                      struct ch_error *e);
+enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e);
+enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e);
+enum ch_outcome ch_native_insert_cancel(struct ch_native *c, struct ch_error *e);
+
 /* ClickHouse's checksum of a compressed frame. */
 struct ch_hash128 {
     uint64_t low, high;

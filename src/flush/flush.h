@@ -59,7 +59,9 @@ struct flush_options {
      * is created anew must get a new one: tokens contain log indexes, and ClickHouse would drop new
      * rows under an old token as repeats. */
     const char *cluster;
-    uint32_t max_open_conns; /* senders at work at a time: min(this, FLUSH_SENDERS_MAX), ≥ 1 */
+    /* senders at work at a time: min(this, FLUSH_SENDERS_MAX), ≥ 1; with room for two connections
+     * each, they use two for a backlog */
+    uint32_t max_open_conns;
     uint64_t interval_ms, max_rows, max_bytes; /* flush.* */
     uint64_t retry_min_ms, retry_max_ms;
     uint64_t catch_up_rows_per_s; /* of backlog; 0: any number */

@@ -30,11 +30,20 @@ static void count_error(enum ch_outcome outcome)
                1);
 }
 
+static enum ch_outcome counted(enum ch_outcome outcome)
+{
+    if (outcome != CH_OK)
+        count_error(outcome);
+    return outcome;
+}
+
 void flush_client_init(struct flush_client *c)
 {
     *c = (struct flush_client){
         .insert_seconds = metric_new(METRIC_SECONDS, "wavehouse_clickhouse_duration_seconds",
-                                     "Time of operations on ClickHouse", "op=\"insert\"")};
+                                     "Time of operations on ClickHouse", "op=\"insert\""),
+        .early = metric_new(METRIC_COUNTER, "wavehouse_clickhouse_inserts_early_total",
+                            "INSERTs whose block was sent while the one before was written", NULL)};
 }
 
 void flush_client_release(struct flush_client *c)
@@ -71,27 +80,30 @@ enum ch_outcome flush_client_connect(struct flush_client *c, struct ch_target *t
         ch_native_disconnect(c->native);
         outcome = ch_native_ping(c->native, e);
     }
-    if (outcome != CH_OK)
-        count_error(outcome);
-    return outcome;
+    return counted(outcome);
 }
 
 /* ---- inserting ---- */
 
+static struct ch_insert group_insert(const struct flush_insert *in, bool ignore_views)
+{
+    const struct flush_group *g = in->group;
+    must(ch_block_rows(g->block) == g->rows.count);
+    return (struct ch_insert){.table = in->name,
+                              .columns = g->names,
+                              .types = g->types,
+                              .column_count = g->column_count,
+                              .token = in->token,
+                              .ignore_views = ignore_views,
+                              .row_count = g->rows.count,
+                              .write_columns = ch_block_send,
+                              .ctx = g->block};
+}
+
 static enum ch_outcome insert_native(struct flush_client *c, const struct flush_insert *in,
                                      bool ignore_views, struct ch_error *e)
 {
-    const struct flush_group *g = in->group;
-    struct ch_insert insert = {.table = in->name,
-                               .columns = g->names,
-                               .types = g->types,
-                               .column_count = g->column_count,
-                               .token = in->token,
-                               .ignore_views = ignore_views,
-                               .row_count = g->rows.count,
-                               .write_columns = ch_block_send,
-                               .ctx = g->block};
-    must(ch_block_rows(g->block) == g->rows.count);
+    struct ch_insert insert = group_insert(in, ignore_views);
     return ch_native_insert(c->native, &insert, e);
 }
 
@@ -174,16 +186,34 @@ static bool view_refused(const struct flush_insert *in, enum ch_outcome outcome,
            strstr(e->text, "while pushing to view") != NULL;
 }
 
+/* An attempt has ended, however. */
+static void attempted(struct flush_client *c, const struct flush_insert *in)
+{
+    metric_observe(c->insert_seconds, io_monotonic_ns() - c->started_ns);
+    if (in->options->inserted != NULL)
+        in->options->inserted(in->options->ctx, in->table->name);
+}
+
 static enum ch_outcome insert_once(struct flush_client *c, const struct flush_insert *in,
                                    bool ignore_views, struct ch_error *e)
 {
-    uint64_t start = io_monotonic_ns();
+    c->started_ns = io_monotonic_ns();
     enum ch_outcome outcome = in->group != NULL ? insert_native(c, in, ignore_views, e)
                                                 : insert_http(c, in, ignore_views, e);
-    metric_observe(c->insert_seconds, io_monotonic_ns() - start);
-    if (in->options->inserted != NULL)
-        in->options->inserted(in->options->ctx, in->table->name);
+    attempted(c, in);
     return outcome;
+}
+
+static void view_say(const struct flush_insert *in, const struct ch_error *e)
+{
+    static struct log_limit limit = LOG_LIMIT(10);
+    uint64_t dropped;
+    if (log_limit_pass(&limit, &dropped))
+        log_error(
+            "flush.view_failed",
+            "table=%.*s rows=%u code=%d: %s; the rows are in the table, but this view has none "
+            "of them; repeated=%" PRIu64,
+            SLICE_ARG(in->name), in->row_count, e->code, e->text, dropped);
 }
 
 /* The same rows under the same token, without the views. A server that does not know the setting
@@ -191,20 +221,14 @@ static enum ch_outcome insert_once(struct flush_client *c, const struct flush_in
 static enum ch_outcome insert_past_views(struct flush_client *c, const struct flush_insert *in,
                                          enum ch_outcome refused, struct ch_error *e)
 {
-    static struct log_limit limit = LOG_LIMIT(10);
-    uint64_t dropped;
     struct ch_error again = {0};
     enum ch_outcome outcome = insert_once(c, in, true, &again);
     if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS || outcome == CH_SCHEMA ||
         outcome == CH_BUG)
         return refused;
     count_error(refused);
-    if (outcome == CH_OK && log_limit_pass(&limit, &dropped))
-        log_error(
-            "flush.view_failed",
-            "table=%.*s rows=%u code=%d: %s; the rows are in the table, but this view has none "
-            "of them; repeated=%" PRIu64,
-            SLICE_ARG(in->name), in->row_count, e->code, e->text, dropped);
+    if (outcome == CH_OK)
+        view_say(in, e);
     *e = again;
     return outcome;
 }
@@ -215,7 +239,42 @@ enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_i
     enum ch_outcome outcome = insert_once(c, in, false, e);
     if (view_refused(in, outcome, e))
         outcome = insert_past_views(c, in, outcome, e);
+    return counted(outcome);
+}
+
+/* ---- in steps ---- */
+
+enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_insert *in, bool early,
+                                  struct ch_error *e)
+{
+    struct ch_insert insert = group_insert(in, false);
+    c->started_ns = io_monotonic_ns();
+    metric_add(c->early, early);
+    return counted(ch_native_insert_send(c->native, &insert, e));
+}
+
+enum ch_outcome flush_client_end(struct flush_client *c, const struct flush_insert *in,
+                                 struct ch_error *e)
+{
+    enum ch_outcome outcome = ch_native_insert_end(c->native, e);
     if (outcome != CH_OK)
-        count_error(outcome);
-    return outcome;
+        attempted(c, in);
+    return counted(outcome);
+}
+
+enum ch_outcome flush_client_wait(struct flush_client *c, const struct flush_insert *in,
+                                  struct ch_error *e)
+{
+    enum ch_outcome outcome = ch_native_insert_wait(c->native, e);
+    attempted(c, in);
+    /* When it is asked again ClickHouse may drop the rows as a repetition and not name the view. */
+    if (view_refused(in, outcome, e))
+        view_say(in, e);
+    return counted(outcome);
+}
+
+enum ch_outcome flush_client_cancel(struct flush_client *c)
+{
+    struct ch_error e; /* the exception that was asked for, or a connection that is gone */
+    return ch_native_insert_cancel(c->native, &e);
 }

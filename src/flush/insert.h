@@ -22,7 +22,8 @@ struct flush_client {
     struct ch_target *target; /* that the two were made with; NULL: there are none */
     struct ch_native *native;
     struct ch_http *http;
-    struct metric *insert_seconds;
+    uint64_t started_ns; /* of the INSERT between send and wait */
+    struct metric *insert_seconds, *early;
 };
 
 void flush_client_init(struct flush_client *c);
@@ -48,5 +49,17 @@ struct flush_insert {
  * table's: the same rows go once more without the views. Failures are counted. */
 enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_insert *in,
                                     struct ch_error *e);
+
+/* A group's INSERT in the steps of ch_native_insert_send and those after it; what ClickHouse
+ * answers is handed out as it is, a view's refusal too. in need not outlive send, and its block
+ * neither. */
+enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_insert *in, bool early,
+                                  struct ch_error *e);
+enum ch_outcome flush_client_end(struct flush_client *c, const struct flush_insert *in,
+                                 struct ch_error *e);
+enum ch_outcome flush_client_wait(struct flush_client *c, const struct flush_insert *in,
+                                  struct ch_error *e);
+/* Instead of end. CH_OK: nothing of it is stored; or CH_UNKNOWN_FATE. */
+enum ch_outcome flush_client_cancel(struct flush_client *c);
 
 #endif

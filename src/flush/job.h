@@ -50,6 +50,7 @@ struct flush_job {
     bool backlog;     /* counts against the pace of catching up */
     uint32_t paced;   /* rows that it was counted with there */
     bool warn_window; /* check the table's dedup window */
+    bool overlap;     /* there may be a second connection */
     struct ch_target *target; /* a reference of the job's */
     struct flush_sender *sender;
     /* Filled by the sender: */

@@ -70,10 +70,10 @@ struct flush_open {
 /* Rows of an open plan that may be in ClickHouse, though nobody has said so. */
 struct flush_doubt {
     uint64_t plan_index;
-    uint64_t digest;   /* of the rows of the last insert without a clear answer, */
-    bool one;          /* if there was one */
-    bool all;          /* the plan is from before the start: any of it may have been sent */
-    uint32_t refusals; /* of rows in doubt, one after the other */
+    uint64_t digests[2]; /* of the rows of the last INSERTs without a clear answer, */
+    uint32_t count;      /* so many of them: two are under way at most */
+    bool all;            /* the plan is from before the start: any of it may have been sent */
+    uint32_t refusals;   /* of rows in doubt, one after the other */
 };
 
 struct flush_table {

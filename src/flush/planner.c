@@ -332,6 +332,12 @@ static int job_units(struct flush_job *job, const struct flush_open *o)
     return rc;
 }
 
+static uint32_t senders_at_work_max(const struct planner *p)
+{
+    uint32_t n = p->options.max_open_conns;
+    return n < 1 ? 1 : n > p->sender_count ? p->sender_count : n;
+}
+
 /* Everything that a sender needs to know of the table's open plan, copied: the ledger may move on.
  */
 static int job_fill(struct planner *p, struct flush_job *job, struct flush_table *t)
@@ -368,6 +374,7 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
     job->dlq_enabled = p->options.dlq_enabled;
     job->hold = p->options.hold != NULL && p->options.hold(p->options.ctx, flush_table_name(t));
     job->warn_window = !t->window_warned;
+    job->overlap = 2 * senders_at_work_max(p) <= p->options.max_open_conns;
     job->target = ch_target_ref(p->options.clickhouse);
     return 0;
 }
@@ -379,12 +386,6 @@ static uint32_t job_rows(const struct flush_job *job)
     for (uint32_t i = 0; i < job->unit_count; i++)
         rows += job->units[i].count;
     return rows;
-}
-
-static uint32_t senders_at_work_max(const struct planner *p)
-{
-    uint32_t n = p->options.max_open_conns;
-    return n < 1 ? 1 : n > p->sender_count ? p->sender_count : n;
 }
 
 bool planner_is_stale(const struct planner *p, uint64_t oldest_ns, uint64_t wall)

@@ -122,7 +122,7 @@ class Round:
         self.settings = {
             "flush.interval": f"{r.choice((50, 200, 1000))}ms", "flush.max_rows": r.choice((100, 500, 100000)),
             "flush.retry_min": f"{r.choice((20, 100))}ms", "flush.retry_max": "1s",
-            "clickhouse.query_timeout": f"{r.choice((1, 2))}s", "clickhouse.max_open_conns": r.choice((1, 4)),
+            "clickhouse.query_timeout": f"{r.choice((1, 2))}s", "clickhouse.max_open_conns": r.choice((1, 8)),
             "wal.segment_size": "8MiB", "wal.retain": "1h", "server.threads": r.choice((1, 2)),
             "schema.refresh_interval": f"{self.refresh_s}s",
             "dedupe.tables": {BY_ID: {"enabled": True, "id_field": "id"}}, "ingest.tables": {HELD: {"unknown_columns": "hold"}}}

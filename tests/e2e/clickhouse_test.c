@@ -113,8 +113,12 @@ static int write_block(void *ctx, bool custom_byte, struct ch_sink *sink)
     return 0;
 }
 
-static enum ch_outcome insert(struct ch_native *c, const char *table, struct block *b,
-                              uint64_t rows, const char *token, struct ch_error *e)
+typedef enum ch_outcome insert_fn(struct ch_native *c, const struct ch_insert *in,
+                                  struct ch_error *e);
+
+static enum ch_outcome insert_by(insert_fn *fn, struct ch_native *c, const char *table,
+                                 struct block *b, uint64_t rows, const char *token,
+                                 struct ch_error *e)
 {
     struct slice names[8], types[8];
     for (uint32_t i = 0; i < b->columns; i++) {
@@ -131,7 +135,13 @@ static enum ch_outcome insert(struct ch_native *c, const char *table, struct blo
                             .ctx = b};
     e->code = 0;
     e->text[0] = '\0';
-    return ch_native_insert(c, &ins, e);
+    return fn(c, &ins, e);
+}
+
+static enum ch_outcome insert(struct ch_native *c, const char *table, struct block *b,
+                              uint64_t rows, const char *token, struct ch_error *e)
+{
+    return insert_by(ch_native_insert, c, table, b, rows, token, e);
 }
 
 #define BYTES(s)           \
@@ -245,6 +255,39 @@ static void test_dedup(struct ch_native *c)
     is_str(query("SELECT count() FROM dedup"), "1", "is dropped");
     is_outcome(insert(c, "dedup", &b, 1, "c/dedup/2-2", &e), CH_OK, &e, "another token");
     is_str(query("SELECT count() FROM dedup"), "2", "is kept, although the rows are equal");
+}
+
+/* A block whose end has not come is not stored, and is not after it is cancelled: what the sender
+ * relies on when it sends a block before its turn. */
+static void test_steps(struct ch_native *c)
+{
+    static char numbers[4 * 200000];
+    struct ch_error e;
+    struct block b = {{"k"}, {"UInt32"}, {{numbers, sizeof(numbers)}}, 1};
+    for (uint32_t i = 0; i < sizeof(numbers) / 4; i++)
+        memcpy(numbers + (size_t)4 * i, &i, 4);
+    (void)query("CREATE TABLE steps (p Date DEFAULT '2020-01-01', k UInt32) "
+                "ENGINE = MergeTree PARTITION BY toYYYYMM(p) ORDER BY k");
+    struct ch_native *other = ch_native_new(&options);
+    is_outcome(insert_by(ch_native_insert_send, c, "steps", &b, 200000, "s/1", &e), CH_OK, &e,
+               "a block is sent");
+    is_outcome(insert_by(ch_native_insert_send, other, "steps", &b, 200000, "s/2", &e), CH_OK, &e,
+               "another one beside it");
+    (void)usleep(300000);
+    is_str(query("SELECT count() FROM steps"), "0", "neither is stored before its end");
+    is_outcome(ch_native_insert_end(c, &e), CH_OK, &e, "the end of the first");
+    is_outcome(ch_native_insert_wait(c, &e), CH_OK, &e, "its verdict");
+    is_str(query("SELECT count() FROM steps"), "200000", "it is stored, the other one is not");
+    is_outcome(ch_native_insert_cancel(other, &e), CH_OK, &e, "which is cancelled");
+    (void)usleep(300000);
+    is_str(query("SELECT count() FROM steps"), "200000", "and still not");
+    is_outcome(insert_by(ch_native_insert_send, other, "steps", &b, 200000, "s/2", &e), CH_OK, &e,
+               "it is sent again");
+    ch_native_disconnect(other);
+    (void)usleep(300000);
+    is_str(query("SELECT count() FROM steps"), modern ? "200000" : "400000",
+           "closed before its end: what this server makes of that");
+    ch_native_free(other);
 }
 
 /* ---- faults, through the front ---- */
@@ -442,6 +485,7 @@ static void run(uint16_t tcp, uint16_t http, bool lz4)
     test_errors(c);
     test_late_exceptions(c);
     test_dedup(c);
+    test_steps(c);
     ch_native_free(c);
     test_http();
     test_discovery();

@@ -77,7 +77,33 @@ def outage():
             tap.note(d.log_tail(40))
 
 
+def order():
+    """A backlog that goes in several INSERTs, of which two are under way at a time: of equal keys the last row wins."""
+    s = clickhouse.modern()
+    db = s.database("e2e_outage_order")
+    s.query(f"CREATE TABLE {db}.last (k UInt32, v UInt32, filler String) ENGINE = ReplacingMergeTree ORDER BY k"
+            " SETTINGS non_replicated_deduplication_window = 10000")
+    rows, keys, batch = 60000, 50, 1000
+    with Daemon(s, db, name="order", settings={"flush.retry_min": "50ms", "flush.retry_max": "50ms", "flush.max_rows": 2000}) as d:
+        d.start("/readyz")
+        d.know("last")
+        s.control("/engine/stop")
+        try:
+            for at in range(0, rows, batch):
+                body = "\n".join(f'{{"k":{i % keys},"v":{i},"filler":"{"x" * 100}"}}' for i in range(at, at + batch))
+                if d.ingest("last", body, kind="application/x-ndjson").status != 200:
+                    ok(False, "a batch is taken while ClickHouse is away")
+            ok(net.wait_for(lambda: d.pending() == rows, 10), "all of it waits")
+        finally:
+            s.control("/engine/start")
+        ok(net.wait_for(lambda: not d.pending(), 60), "a backlog in pieces is drained")
+        early = d.metrics()["wavehouse_clickhouse_inserts_early_total"]
+        ok(early > 5, "blocks travelled while the one before was written", early)
+        same([int(x) for x in s.rows(f"SELECT count(), min(v), max(v) FROM {db}.last FINAL")[0]], [keys, rows - keys, rows - 1],
+             "of each key the last row is there")
+
+
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(outage)
+    tap.run(outage, order)

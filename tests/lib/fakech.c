@@ -6,6 +6,7 @@
 #include "clickhouse/http_client.h"
 #include "clickhouse/native.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ static struct fakech *fake;
 
 bool fakech_bad_id(uint32_t id)
 {
-    return id % 1009 == 7 || id % 997 == 5;
+    return id >= fake->good_below && (id % 1009 == 7 || id % 997 == 5);
 }
 
 struct fakech *fakech_make(void)
@@ -156,9 +157,34 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
 
 /* ---- native ---- */
 
+/* An INSERT between its steps. */
 struct ch_native {
-    bool connected;
+    bool connected, sent, ended;
+    bool ignore_views;
+    char table[64], token[512];
+    uint32_t *ids;
+    uint64_t count;
 };
+
+static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
+static const struct ch_native *ended[16]; /* of this process, without a verdict */
+
+/* Is there one of the table? */
+static bool ended_find(const char *table)
+{
+    for (size_t i = 0; i < sizeof(ended) / sizeof(ended[0]); i++)
+        if (ended[i] != NULL && strcmp(ended[i]->table, table) == 0)
+            return true;
+    return false;
+}
+
+static void ended_replace(const struct ch_native *from, const struct ch_native *to)
+{
+    size_t i = 0;
+    while (ended[i] != from)
+        must(++i < sizeof(ended) / sizeof(ended[0]));
+    ended[i] = to;
+}
 
 struct ch_native *ch_native_new(const struct ch_options *options)
 {
@@ -168,11 +194,16 @@ struct ch_native *ch_native_new(const struct ch_options *options)
 
 void ch_native_free(struct ch_native *c)
 {
+    if (c == NULL)
+        return;
+    must(!c->ended && !c->sent);
+    free(c->ids);
     free(c);
 }
 
 void ch_native_disconnect(struct ch_native *c)
 {
+    must(!c->ended && !c->sent);
     c->connected = false;
 }
 
@@ -226,6 +257,11 @@ uint64_t ch_block_rows(const struct ch_block *b)
     return b->count;
 }
 
+uint64_t ch_block_bytes(const struct ch_block *b)
+{
+    return b->count * sizeof(*b->ids);
+}
+
 int ch_block_send(void *block, bool custom_byte, struct ch_sink *sink)
 {
     (void)block;
@@ -245,7 +281,7 @@ static uint32_t id_of(const struct json_doc *doc)
 int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value_error *e)
 {
     uint32_t id = id_of(doc);
-    if (id % 997 == 5) {
+    if (id % 997 == 5 && fakech_bad_id(id)) {
         e->code = 27;
         (void)snprintf(e->text, sizeof(e->text), "Cannot parse input");
         return WH_ESYNTAX;
@@ -284,13 +320,71 @@ bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc)
            ch_block_add(b, doc, &e) == 0;
 }
 
+enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_insert *in,
+                                      struct ch_error *e)
+{
+    const struct ch_block *b = in->ctx;
+    must(b->count == in->row_count && in->column_count > 0 && !c->sent && !c->ended);
+    if (atomic_load(&fake->down) || every(&fake->cut_every, atomic_fetch_add(&fake->sends, 1)))
+        return fail(e, CH_UNKNOWN_FATE, 0, "connection cut");
+    c->ids = realloc(c->ids, (b->count + 1) * sizeof(*c->ids));
+    must(c->ids != NULL && in->table.len < sizeof(c->table));
+    memcpy(c->ids, b->ids, b->count * sizeof(*c->ids));
+    c->count = b->count;
+    c->ignore_views = in->ignore_views;
+    (void)snprintf(c->table, sizeof(c->table), "%.*s", SLICE_ARG(in->table));
+    (void)snprintf(c->token, sizeof(c->token), "%s", in->token);
+    c->sent = true;
+    (void)pthread_mutex_lock(&ended_lock);
+    if (ended_find(c->table))
+        atomic_fetch_add(&fake->overlapped, 1);
+    (void)pthread_mutex_unlock(&ended_lock);
+    return CH_OK;
+}
+
+enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e)
+{
+    (void)e;
+    must(c->sent && !c->ended);
+    (void)pthread_mutex_lock(&ended_lock);
+    if (ended_find(c->table))
+        atomic_fetch_add(&fake->disordered, 1);
+    ended_replace(NULL, c);
+    (void)pthread_mutex_unlock(&ended_lock);
+    c->sent = false;
+    c->ended = true;
+    return CH_OK;
+}
+
+/* Every third time the connection breaks instead, and the rows are stored, as old servers do. */
+enum ch_outcome ch_native_insert_cancel(struct ch_native *c, struct ch_error *e)
+{
+    must(c->sent);
+    c->sent = false;
+    if (atomic_fetch_add(&fake->cancelled, 1) % 3 != 2)
+        return CH_OK;
+    (void)insert(slice_str(c->table), c->ids, c->count, c->token, c->ignore_views, e);
+    return CH_UNKNOWN_FATE;
+}
+
+enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e)
+{
+    must(c->ended);
+    enum ch_outcome o = insert(slice_str(c->table), c->ids, c->count, c->token, c->ignore_views, e);
+    (void)pthread_mutex_lock(&ended_lock);
+    ended_replace(c, NULL);
+    (void)pthread_mutex_unlock(&ended_lock);
+    c->ended = false;
+    return o;
+}
+
 enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in,
                                  struct ch_error *e)
 {
-    const struct ch_block *b = in->ctx;
-    (void)c;
-    must(b->count == in->row_count && in->column_count > 0);
-    return insert(in->table, b->ids, b->count, in->token, in->ignore_views, e);
+    enum ch_outcome o = ch_native_insert_send(c, in, e);
+    if (o == CH_OK)
+        o = ch_native_insert_end(c, e);
+    return o == CH_OK ? ch_native_insert_wait(c, e) : o;
 }
 
 /* ---- HTTP ---- */

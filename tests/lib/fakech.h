@@ -26,16 +26,21 @@ struct fakech {
     struct {
         uint64_t name, rows; /* hashes */
     } tokens[FAKECH_TOKENS];
-    _Atomic uint32_t inserts, repeats, misused, refused, largest, columns_wrong;
+    _Atomic uint32_t sends, inserts, repeats, misused, refused, largest, columns_wrong;
+    /* INSERTs that began while ClickHouse had another one whole; that were cancelled;
+     * that were ended while another one of the table was without a verdict (never) */
+    _Atomic uint32_t overlapped, cancelled, disordered;
     /* faults; 0: never */
     _Atomic bool down;                 /* no connection */
     _Atomic uint32_t fate_every;       /* stored, but the answer is lost */
     _Atomic uint32_t busy_every;       /* not stored: 252 */
+    _Atomic uint32_t cut_every;        /* not stored: the connection is cut within the block */
     _Atomic uint32_t kill_after_every; /* stored, then SIGKILL to ourselves */
     _Atomic uint32_t doubted;          /* so many repetitions of what is stored are refused: 117 */
     _Atomic bool view_fails;           /* rows of "gamma" are stored, then a view refuses them */
     _Atomic bool beta_stuck;           /* every insert into the table "beta": 252 */
     uint32_t split_rows;               /* larger blocks: too many partitions */
+    uint32_t good_below;               /* smaller ids are never bad */
     _Atomic uint32_t delay_us;         /* of each insert */
 };
 

@@ -257,7 +257,10 @@ static int write_numbers(void *ctx, bool custom_byte, struct ch_sink *sink)
     return rc;
 }
 
-static enum ch_outcome insert(struct ch_native *c, struct ch_error *e)
+static enum ch_outcome insert_by(enum ch_outcome (*fn)(struct ch_native *c,
+                                                       const struct ch_insert *ins,
+                                                       struct ch_error *e),
+                                 struct ch_native *c, struct ch_error *e)
 {
     static const struct slice names[] = {{"k", 1}}, types[] = {{"UInt32", 6}};
     struct ch_insert ins = {.table = SLICE_LIT("t"),
@@ -269,7 +272,12 @@ static enum ch_outcome insert(struct ch_native *c, struct ch_error *e)
                             .write_columns = write_numbers};
     *e = (struct ch_error){0};
     writes = 0;
-    return ch_native_insert(c, &ins, e);
+    return fn(c, &ins, e);
+}
+
+static enum ch_outcome insert(struct ch_native *c, struct ch_error *e)
+{
+    return insert_by(ch_native_insert, c, e);
 }
 
 static void is_outcome(enum ch_outcome got, enum ch_outcome want, const struct ch_error *e,
@@ -492,6 +500,42 @@ static void test_cuts(void)
     end_script(c);
 }
 
+/* A cancelled INSERT is surely not stored only when the server says so. */
+static void test_cancel(void)
+{
+    struct ch_error e;
+    static const struct {
+        enum step_kind kind;
+        enum ch_outcome want;
+        const char *name;
+    } cases[] = {
+        {STEP_SEND, CH_OK, "the exception that was asked for"},
+        {STEP_CLOSE, CH_UNKNOWN_FATE, "the connection is closed instead"},
+        {STEP_RESET, CH_UNKNOWN_FATE, "or reset"},
+        {STEP_DRAIN, CH_UNKNOWN_FATE, "or silent"},
+        {STEP_READ, CH_UNKNOWN_FATE, "or the INSERT is ended after all"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        hello_step(26, 54488);
+        read_empty_block(CH_FRAMES_OFF);
+        sample_step("UInt32", 54460, CH_FRAMES_OFF);
+        struct buf *hello_end = text();
+        ch_put_cstring(hello_end, "default");
+        ch_put_cstring(hello_end, "");
+        step(STEP_READ, hello_end);
+        if (cases[i].kind == STEP_SEND)
+            exception_step(101, "Unexpected packet Hello received from client");
+        else if (cases[i].kind == STEP_READ)
+            byte_step(CH_S_END);
+        else
+            step(cases[i].kind, NULL);
+        struct ch_native *c = begin_script();
+        is_outcome(insert_by(ch_native_insert_send, c, &e), CH_OK, &e, "a block is sent");
+        is_outcome(ch_native_insert_cancel(c, &e), cases[i].want, &e, cases[i].name);
+        end_script(c);
+    }
+}
+
 static void test_exceptions(void)
 {
     struct ch_error e;
@@ -600,6 +644,7 @@ int main(void)
     test_reconnect();
     test_silent_ping();
     test_cuts();
+    test_cancel();
     test_exceptions();
     test_sample();
     test_endpoints();

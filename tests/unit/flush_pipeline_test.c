@@ -80,7 +80,7 @@ static struct flush_options flush_options(struct node *n)
                                   .store = n->base.store,
                                   .clickhouse = n->base.target,
                                   .cluster = "test",
-                                  .max_open_conns = 3,
+                                  .max_open_conns = 8,
                                   .interval_ms = 20,
                                   .max_rows = 2000,
                                   .max_bytes = 1 * MIB,
@@ -294,6 +294,7 @@ static void check_rows(struct store *s, const char *what)
     is_u64(wrong, 0, "nothing bad stored");
     is_u64(fake->misused, 0, "no token came with other rows");
     is_u64(fake->columns_wrong, 0, "each block has its rows' columns");
+    is_u64(fake->disordered, 0, "no INSERT ended before the verdict on the one before");
     ok(acked > 0 && letters > 0, "and there was something to get wrong");
 }
 
@@ -850,6 +851,39 @@ static void test_pieces_backoff(void)
     bench_end(&b);
 }
 
+/* Blocks of a backlog travel while the one before is written. Faults meet the one that ClickHouse
+ * has whole and the one that is on its way, first in rows that are all good, then in others. */
+static void test_overlap(void)
+{
+    struct bench b;
+    bench_start(&b);
+    fake->good_below = 72000;
+    fat_bytes = 20; /* rows of one kind: each piece is one INSERT */
+    atomic_store(&fake->down, true);
+    for (int i = 0; i < 200; i++)
+        post(&b.n, "alpha", 300, &b.done);
+    atomic_store(&fake->down, false);
+    ok(drain(&b.n, 20000), "a backlog is flushed");
+    uint32_t whole = fake->overlapped;
+    ok(whole > 5 && fake->cancelled == 0, "%u of %u INSERTs began early, all were ended", whole,
+       fake->inserts);
+    atomic_store(&fake->down, true);
+    for (int i = 0; i < 70; i++)
+        post(&b.n, "alpha", 300, &b.done);
+    fake->fate_every = 5;
+    fake->busy_every = 7;
+    fake->cut_every = 6;
+    atomic_store(&fake->down, false);
+    ok(drain(&b.n, 60000), "another one, with faults");
+    ok(fake->overlapped > whole && fake->cancelled > 0, "%u began early, %u were cancelled",
+       fake->overlapped - whole, fake->cancelled);
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
+    check_rows(b.n.base.store, "overlap");
+    fat_bytes = 0;
+    bench_end(&b);
+}
+
 static int stored_of(uint32_t id)
 {
     fakech_lock(fake);
@@ -908,6 +942,7 @@ int main(void)
     test_watches();
     test_backlog();
     test_pieces_backoff();
+    test_overlap();
     test_gives_way();
     test_kill();
     schema_catalog_unref(catalog);
