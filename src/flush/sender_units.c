@@ -11,8 +11,8 @@
  * _bytes before it has the end (1,048,449 and 256 MiB, and what is in memory is larger). */
 #define FLIGHT_ROWS_MAX  500000
 #define FLIGHT_BYTES_MAX (128 * MIB)
-#define AHEAD_ROWS_MIN   1000 /* smaller units are built in no time */
-#define DOUBT_REFUSALS   4    /* so often rows that may be stored are sent again as they are */
+#define AHEAD_ROWS_MIN   32 /* smaller units are built in no time */
+#define DOUBT_REFUSALS   4  /* so often rows that may be stored are sent again as they are */
 
 static int retry_memory(struct flush_sender *s)
 {

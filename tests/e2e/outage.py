@@ -77,30 +77,57 @@ def outage():
             tap.note(d.log_tail(40))
 
 
+def backlog(s, d, tables, first, rows, keys, faults):
+    """So many rows come while ClickHouse is away, to each table; then it is back, with these faults on the way to it."""
+    batch = 1000
+    s.control("/engine/stop")
+    try:
+        for at in range(first, first + rows, batch):
+            body = "\n".join(f'{{"k":{i % keys},"v":{i},"filler":"{"x" * 100}"}}' for i in range(at, at + batch))
+            for table in tables:
+                if d.ingest(table, body, kind="application/x-ndjson").status != 200:
+                    ok(False, "a batch is taken while ClickHouse is away")
+        ok(net.wait_for(lambda: d.pending() == rows * len(tables), 10), "all of it waits")
+        for fault in faults:
+            s.control("/fault", fault)
+    finally:
+        s.control("/engine/start")
+    ok(net.wait_for(lambda: not d.pending(), 60), "a backlog in pieces is drained")
+
+
 def order():
-    """A backlog that goes in several INSERTs, of which two are under way at a time: of equal keys the last row wins."""
+    """A backlog goes in several INSERTs, of which two are under way at a time: of equal keys the last row wins, and no row comes
+    twice, also when answers are lost, blocks are cut, and ClickHouse refuses for a while."""
     s = clickhouse.modern()
     db = s.database("e2e_outage_order")
-    s.query(f"CREATE TABLE {db}.last (k UInt32, v UInt32, filler String) ENGINE = ReplacingMergeTree ORDER BY k"
-            " SETTINGS non_replicated_deduplication_window = 10000")
-    rows, keys, batch = 60000, 50, 1000
+    for table, engine in (("last", "ReplacingMergeTree"), ("all", "MergeTree")):
+        s.query(f"CREATE TABLE {db}.{table} (k UInt32, v UInt32, filler String) ENGINE = {engine} ORDER BY k"
+                " SETTINGS non_replicated_deduplication_window = 10000")
+    rows, keys = 60000, 50
     with Daemon(s, db, name="order", settings={"flush.retry_min": "50ms", "flush.retry_max": "50ms", "flush.max_rows": 2000}) as d:
         d.start("/readyz")
-        d.know("last")
-        s.control("/engine/stop")
-        try:
-            for at in range(0, rows, batch):
-                body = "\n".join(f'{{"k":{i % keys},"v":{i},"filler":"{"x" * 100}"}}' for i in range(at, at + batch))
-                if d.ingest("last", body, kind="application/x-ndjson").status != 200:
-                    ok(False, "a batch is taken while ClickHouse is away")
-            ok(net.wait_for(lambda: d.pending() == rows, 10), "all of it waits")
-        finally:
-            s.control("/engine/start")
-        ok(net.wait_for(lambda: not d.pending(), 60), "a backlog in pieces is drained")
+        d.know("last", "all")
+        backlog(s, d, ("last", "all"), 0, rows, keys, ())
         early = d.metrics()["wavehouse_clickhouse_inserts_early_total"]
-        ok(early > 5, "blocks travelled while the one before was written", early)
-        same([int(x) for x in s.rows(f"SELECT count(), min(v), max(v) FROM {db}.last FINAL")[0]], [keys, rows - keys, rows - 1],
-             "of each key the last row is there")
+        ok(early > 10, "blocks travelled while the one before was written", early)
+
+        def whole(total):
+            same([int(x) for x in s.rows(f"SELECT count(), min(v), max(v) FROM {db}.last FINAL")[0]], [keys, total - keys, total - 1],
+                 "of each key the last row is there")
+            same([int(x) for x in s.rows(f"SELECT count(), uniqExact(v) FROM {db}.all")[0]], [total, total], "each row is there once")
+        whole(rows)
+        for n, faults in enumerate((
+                [{"at": "ack", "kind": "drop", "times": 4}],
+                [{"at": "data", "kind": "drop", "after": 100000, "times": 4}],
+                [{"at": "ack", "kind": "exception", "code": 252, "times": 3}, {"at": "query", "kind": "drop", "times": 2}])):
+            try:
+                backlog(s, d, ("last", "all"), rows * (n + 1), rows, keys, faults)
+            finally:
+                s.control("/clear")
+            whole(rows * (n + 2))
+        again = d.metrics()["wavehouse_clickhouse_inserts_early_total"]
+        ok(again > early, "blocks travelled early between the faults too", again - early)
+        same((d.dlq() or {}).get("total"), 0, "no dead letters")
 
 
 if __name__ == "__main__":
