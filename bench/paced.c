@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two clients that cost little themselves (bench/fairness.py):
  *
- *   paced flood PORT FILE CONNECTIONS PER_SECOND   sends the request in FILE over so many
- * connections, at most so often (0: as fast as it is answered) paced probe PORT FILE PER_SECOND
- * SECONDS       sends it over one, and times each answer from when it was due,
- * and from when it was sent: both in microseconds, in the order sent
+ *   paced flood PORT FILE CONNECTIONS PER_SECOND
+ *       sends the request in FILE over so many connections, at most so often (0: as fast as it is
+ *       answered), until SIGTERM
+ *   paced probe PORT FILE PER_SECOND SECONDS
+ *       sends it over one at even intervals, and times each answer twice, in microseconds, in the
+ *       order sent: from when it was sent, and how long a client waited: from when the request was
+ *       due if the answer before came later than that, else from when it was sent. (A slow answer
+ *       counts for all that it delays; that this client was woken late does not.)
  *
- * flood ends with SIGTERM. Both print one line of JSON. */
+ * Both print one line of JSON. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -167,14 +171,15 @@ static void print_times(const char *name, uint64_t *ns, uint64_t count)
 static void probe(uint64_t per_second, uint64_t seconds)
 {
     static struct client c;
-    uint64_t count = per_second * seconds, *since_due = calloc(count, sizeof(*since_due)),
+    uint64_t count = per_second * seconds, *waited = calloc(count, sizeof(*waited)),
              *since_sent = calloc(count, sizeof(*since_sent));
-    if (since_due == NULL || since_sent == NULL)
+    if (waited == NULL || since_sent == NULL)
         die("calloc");
     c.fd = connect_new();
-    uint64_t due = now_ns();
+    uint64_t due = now_ns(), answered = 0;
     for (uint64_t i = 0; i < count; i++) {
         due += NS_PER_S / per_second;
+        bool late = answered > due;
         sleep_until(due);
         uint64_t sent = now_ns();
         int status;
@@ -187,17 +192,17 @@ static void probe(uint64_t per_second, uint64_t seconds)
             (void)fprintf(stderr, "paced: answered %d\n", status);
             exit(1);
         }
-        uint64_t now = now_ns();
-        since_due[i] = now - due;
-        since_sent[i] = now - sent;
+        answered = now_ns();
+        waited[i] = answered - (late ? due : sent);
+        since_sent[i] = answered - sent;
         client_reset(&c, ends);
     }
     printf("{");
-    print_times("due_us", since_due, count);
+    print_times("waited_us", waited, count);
     printf(",");
     print_times("sent_us", since_sent, count);
     printf("}\n");
-    free(since_due);
+    free(waited);
     free(since_sent);
 }
 

@@ -254,7 +254,8 @@ const struct config_key config_key_table[] = {
          "ClickHouse servers as host:port of the native protocol, tried in this order."),
      LIST(clickhouse.addr_count, 1, 16)},
     {KEY("clickhouse.http_port", clickhouse.http_port, CONFIG_NUMBER, "8123", "reload",
-         "HTTP port of the same servers, for schemas and for types without a native encoder."),
+         "HTTP port of the same servers, for schemas, queries, and inserts of types without a native "
+         "encoder."),
      RANGE(1, 65535)},
     {KEY("clickhouse.http_scheme", clickhouse.http_scheme, CONFIG_CHOICE, "http", "reload",
          "Scheme of the HTTP port."),
@@ -274,7 +275,7 @@ const struct config_key config_key_table[] = {
          "Compression of native blocks; none is used to a server on loopback."),
      .choices = choices_compression},
     {KEY("clickhouse.max_open_conns", clickhouse.max_open_conns, CONFIG_NUMBER, "10", "reload",
-         "Native connections open at a time."),
+         "Native connections for inserts, at most."),
      RANGE(1, 1000)},
     {KEY("clickhouse.embedded", clickhouse.embedded, CONFIG_FLAG, "false", "restart",
          "Run a ClickHouse engine of our own as a child process.")},

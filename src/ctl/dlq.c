@@ -563,7 +563,7 @@ static const struct ctl_command commands[] = {
      0, 0, dlq_list},
     {"show", "", "dlq show ID [--json]",
      "One dead letter with its record, and the request that brought it.\n", 1, 1, dlq_show},
-    {"edit", "DH", "dlq edit ID [--data RECORD|@FILE|-]",
+    {"edit", "DH", "dlq edit ID [--held] [--data RECORD|@FILE|-]",
      "Give a dead letter another record: in $VISUAL or $EDITOR, or as --data. Afterwards it is\n"
      "tried against its table as it is now; nothing is sent before it is replayed.\n"
      "--held: the letter is a held row.\n",

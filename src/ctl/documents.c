@@ -207,14 +207,14 @@ static int pipe_rm(struct ctl_run *r)
 /* --- the commands --------------------------------------------------------------------------- */
 
 static const struct ctl_command policy_commands[] = {
-    {"get", "", "policy get [--server URL]",
+    {"get", "", "policy get",
      "The policy in force, as JSON: keep a copy of it outside of the daemon.\n", 0, 0, policy_get},
-    {"set", "", "policy set FILE|- [--server URL]",
+    {"set", "", "policy set FILE|-",
      "Replace the policy by the one in the file, JSON or YAML. It is in force for the next "
      "request\n"
      "when the command has ended.\n",
      1, 1, policy_set},
-    {"validate", "", "policy validate FILE|- [--server URL]",
+    {"validate", "", "policy validate FILE|-",
      "Would the daemon take it? Warnings compare it with the tables that there are. Nothing is\n"
      "stored. (policy check needs no daemon.)\n",
      1, 1, policy_validate},

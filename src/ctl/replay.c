@@ -189,7 +189,8 @@ static const struct ctl_command commands[] = {
      "End a job. What it has sent stays; another job can go on from its position.\n", 1, 1,
      replay_cancel},
     {NULL, "tFTIqHufy",
-     "replay --table T --from TIME|POSITION [--to TIME|POSITION] [--into T2] [--rate N] [--follow]",
+     "replay --table T --from TIME|POSITION [--to TIME|POSITION] [--into T2] [--rate N] [--held] "
+     "[--ignore-unknown] [--follow] [--yes]",
      "Send what the log has of table T into T2 (or T itself) again, as a job of the daemon: each\n"
      "row of the range once, whatever is killed or restarted meanwhile.\n"
      "  --from, --to  a position in the log (0: its beginning), an instant such as\n"
