@@ -165,7 +165,10 @@ static int part_propose(struct api_loop *a, struct ingest_part *part, struct sli
     if (rc != 0)
         return rc;
     struct proposal *p = &part->proposal;
-    *p = (struct proposal){.type = WAL_EVENTS, .after = after, .done = &a->committed};
+    *p = (struct proposal){.type = WAL_EVENTS,
+                           .after = after,
+                           .gated = part->op->desk != NULL,
+                           .done = &a->committed};
     p->part_count = wal_batch_parts(b, p->parts);
     p->queued_ns = io_monotonic_ns();
     rc = commit_propose_quiet(a->shared->log, p);

@@ -23,6 +23,7 @@
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "base/magic.h"
+#include "cluster/pause.h"
 #include "io/clock.h"
 
 #include <errno.h>
@@ -34,7 +35,8 @@
 #define DESKS_KEPT     2                          /* idle ones */
 #define DESK_IDLE_NS   (UINT64_C(5) * 1000000000) /* and for how long */
 #define LOG_BYTES_MAX  (2 * MIB)
-#define CHAINS         64 /* hash chains of tables that have something here */
+#define GATE_NS_MAX    (3 * PAUSE_NS_MAX) /* pauses one after the other that a request waits for */
+#define CHAINS         64                 /* hash chains of tables that have something here */
 #define IDS_KEEP_BYTES (64 * KIB)
 
 struct ingest_desk {
@@ -68,6 +70,7 @@ struct ingest_turns {
     struct ingest_desk *idle;                 /* most recently used first */
     uint32_t begun;                           /* desks in use */
     struct ingest_op *gate_first, **gate_end; /* read, each on its desk */
+    uint64_t gate_since_ns;                   /* monotonic; somebody has waited there since then */
     uint32_t at_log;                          /* requests at the log thread */
     struct wal_batch_builder scratch;
     struct metric *slices, *waiting, *gated;
@@ -328,13 +331,16 @@ static enum ingest_collected submit(struct api_loop *a, struct ingest_op *op,
 /* *wait_ns, when it is closed: until when to ask again; 0: when the last request is back. */
 static bool gate_is_open(struct api_loop *a, uint64_t *wait_ns)
 {
+    const struct ingest_turns *s = a->turns;
     bool shared;
     *wait_ns = commit_long_wait(a->shared->log, &shared);
-    if (shared && a->turns->at_log > 0)
+    if (shared && s->at_log > 0) {
         *wait_ns = 0;
-    else if (*wait_ns == 0)
-        return true;
-    return false;
+        return false;
+    }
+    /* The pauses of the other loops' lots must not keep this loop's out for ever. */
+    bool long_enough = s->gate_first != NULL && io_monotonic_ns() - s->gate_since_ns >= GATE_NS_MAX;
+    return *wait_ns == 0 || long_enough;
 }
 
 /* op has been read and has left its table's queue. */
@@ -343,6 +349,8 @@ static void gate_put(struct ingest_turns *s, struct ingest_turn_table *t, struct
     op->turns = t;
     op->turn_next = NULL;
     t->log_bytes += op->body_bytes;
+    if (s->gate_first == NULL)
+        s->gate_since_ns = io_monotonic_ns();
     *s->gate_end = op;
     s->gate_end = &op->turn_next;
     metric_add(s->waiting, 1);
@@ -398,7 +406,9 @@ static void turn(struct api_loop *a, struct ingest_turn_table *t)
     metric_add(s->slices, 1);
     exchange(a, d);
     enum ingest_collected how = slice(a, op);
-    bool gated = how == INGEST_COLLECTED && !d->ask.dry_run && !gate_is_open(a, &wait_ns);
+    /* Not past those who wait there: gate_pass comes next, and takes all of them as one lot. */
+    bool gated = how == INGEST_COLLECTED && !d->ask.dry_run &&
+                 (s->gate_first != NULL || !gate_is_open(a, &wait_ns));
     if (how != INGEST_MORE && !gated)
         how = submit(a, op, how);
     exchange(a, d);
@@ -444,6 +454,7 @@ static void gate_pass(struct api_loop *a)
         struct ingest_turn_table *t = s->gate_first->turns;
         pass(a, t, gate_take(s));
     }
+    s->gate_since_ns = io_monotonic_ns();
 }
 
 static void on_turn(void *api_loop)
@@ -545,12 +556,12 @@ void ingest_turns_free(struct api_loop *a)
     struct ingest_turns *s = a->turns;
     if (s == NULL)
         return;
-    list_init(&s->ready);
-    list_init(&s->deskless);
     while (s->gate_first != NULL) {
         struct ingest_turn_table *t = s->gate_first->turns;
         push_front(s, t, gate_take(s));
     }
+    list_init(&s->ready);
+    list_init(&s->deskless);
     for (size_t i = 0; i < CHAINS; i++)
         for (struct ingest_turn_table *t = s->chains[i], *next; t != NULL; t = next) {
             next = t->chain_next;

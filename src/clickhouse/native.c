@@ -17,7 +17,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES_MAX ((size_t)1 << 30)   /* of one INSERT, before compression */
+#define BLOCK_BYTES_MAX ((size_t)1 << 30) /* of one INSERT, before compression */
+#define SETTINGS_MAX    7
+#define TEXT_OF(n)      #n
+#define HELD(n)         TEXT_OF(n)
 #define KEEP_BYTES_MAX  ((size_t)64 << 20)  /* a buffer over this is given back after the INSERT */
 #define SEND_BYTES      ((size_t)512 << 10) /* frames are collected up to this before a send */
 
@@ -133,7 +136,7 @@ static void put_insert_sql(struct buf *b, const char *database, const struct ch_
 /* Settings that decide the outcome are marked important, and so only sent to a server that knows
  * them; it would refuse the query otherwise. */
 static uint32_t insert_settings(const struct ch_native *c, const struct ch_insert *ins,
-                                struct ch_setting s[5])
+                                struct ch_setting s[SETTINGS_MAX])
 {
     uint32_t n = 0;
     if (server_at_least(c, 21, 11))
@@ -141,6 +144,10 @@ static uint32_t insert_settings(const struct ch_native *c, const struct ch_inser
     s[n++] = (struct ch_setting){"insert_deduplicate", "1", true};
     if (ins->token != NULL && server_at_least(c, 22, 2))
         s[n++] = (struct ch_setting){"insert_deduplication_token", ins->token, true};
+    if (ins->hold) {
+        s[n++] = (struct ch_setting){"min_insert_block_size_rows", HELD(CH_HELD_ROWS), true};
+        s[n++] = (struct ch_setting){"min_insert_block_size_bytes", HELD(CH_HELD_BYTES), true};
+    }
     if (ins->ignore_views)
         s[n++] = (struct ch_setting){"materialized_views_ignore_errors", "1", false};
     s[n++] = (struct ch_setting){"send_profile_events", "0", false}; /* only saves work */
@@ -151,7 +158,7 @@ static uint32_t insert_settings(const struct ch_native *c, const struct ch_inser
 static int begin(struct ch_native *c, const struct ch_insert *ins, struct ch_packet *sample,
                  struct ch_error *e)
 {
-    struct ch_setting settings[5];
+    struct ch_setting settings[SETTINGS_MAX];
     uint32_t setting_count = insert_settings(c, ins, settings);
     buf_reset(&c->plain);
     put_insert_sql(&c->plain, c->options->database, ins);

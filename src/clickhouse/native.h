@@ -77,6 +77,10 @@ struct ch_sample_column {
     struct slice name, type;
 };
 
+/* min_insert_block_size_rows and _bytes of an INSERT with `hold`: ClickHouse's own defaults. */
+#define CH_HELD_ROWS  1048449
+#define CH_HELD_BYTES 268402944
+
 struct ch_insert {
     struct slice table;
     const struct slice *columns; /* names, in block order */
@@ -84,6 +88,9 @@ struct ch_insert {
     const char *token; /* insert_deduplication_token, or NULL; sent where the server knows it */
     /* Errors of materialized views do not fail the INSERT (servers that know the setting). */
     bool ignore_views;
+    /* Whatever the user's profile says, a block of less than CH_HELD_ROWS and CH_HELD_BYTES is
+     * written when the end of the data has come, not before. */
+    bool hold;
     uint64_t row_count;
     /* Write the block body (column name, type, [custom byte], data for every column, in order of
      * `columns`) to sink, which sends while it is filled. `custom_byte`: revision ≥ 54454. Called
@@ -103,9 +110,8 @@ enum ch_outcome ch_native_insert(struct ch_native *c, const struct ch_insert *in
  *   wait     the verdict
  *   cancel   instead of end: CH_OK when nothing of it is stored, else CH_UNKNOWN_FATE
  * Each after the one before has answered CH_OK; another answer ends the INSERT and the connection,
- * and so does cancel. Until the end has come ClickHouse stores nothing of a block that is smaller
- * than what it writes at once (min_insert_block_size_rows and _bytes: 1,048,449 and 256 MiB), and
- * as long as the connection stands. */
+ * and so does cancel. Until the end has come ClickHouse stores nothing of an INSERT with `hold`, as
+ * long as the connection stands. */
 enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_insert *insert,
                                       struct ch_error *e);
 enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e);

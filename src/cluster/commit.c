@@ -234,13 +234,13 @@ static bool wait_for_room(struct commit_log *c, uint64_t bytes)
     return true;
 }
 
-/* Only for events that stand for themselves: the flusher's entries wait without harm, and the last
- * part of a long request has waited already. */
+/* Short: only events that stand for themselves. The flusher's entries wait without harm, and the
+ * last part of a long request is as late as its first. Long: only what may be kept back itself;
+ * others would keep the gate closed without ever waiting there. */
 static void note_length(struct commit_log *c, const struct proposal *p, size_t bytes)
 {
-    bool counts = p->type == WAL_EVENTS;
-    c->group_has_long |= counts && bytes > PAUSE_LONG_BYTES;
-    c->group_has_short |= counts && bytes <= PAUSE_SHORT_BYTES && p->after == NULL;
+    c->group_has_long |= p->gated && bytes > PAUSE_LONG_BYTES;
+    c->group_has_short |= p->type == WAL_EVENTS && bytes <= PAUSE_SHORT_BYTES && p->after == NULL;
 }
 
 /* Take what waits into one group and commit it; false when nothing waited. */

@@ -19,6 +19,7 @@ struct proposal {
     /* NULL, or the proposal before it that it makes no sense without: refused as that one was. Of
      * the same proposer, and proposed before; it must stay until this one comes back, too. */
     const struct proposal *after;
+    bool gated; /* its proposer heeds commit_long_wait: only such entries make others wait there */
     struct queue *done; /* where it goes when decided; NULL: on_done is called on the log thread */
     void (*on_done)(struct proposal *p);
     /* filled before it comes back */
@@ -60,8 +61,8 @@ void commit_kick(struct commit_log *c);
 
 /* Long entries (cluster/pause.h) are to be kept back while short ones come: how many nanoseconds;
  * 0: now is fine. *shared: somebody would wait for them, so they are proposed many at a time, and
- * not while others are on their way. Any thread; not binding, and never longer than PAUSE_NS_MAX.
- */
+ * not while others are on their way. Any thread; not binding. At most PAUSE_NS_MAX, but when it is
+ * asked again it may say so again: whoever waits sets a limit. */
 uint64_t commit_long_wait(const struct commit_log *c, bool *shared);
 
 /* Acceptance instants, nanoseconds since 1970 UTC: they grow strictly along the log, over restarts

@@ -9,8 +9,9 @@
  *                   ▲  ▲    ▲ short entries: a small group at once
  *
  * So after a group with long entries follows a pause, PAUSE_TIMES as long as it took and
- * PAUSE_NS_MAX at most; what is long gathers meanwhile with those who propose it. Nobody to make
- * room for, no pause: only while a short entry was seen within PAUSE_SHORT_NS.
+ * PAUSE_NS_MAX at most; what is long gathers meanwhile with those who propose it and ask first
+ * (proposal.gated: requests with long bodies). Nobody to make room for, no pause: only while a
+ * short entry was seen within PAUSE_SHORT_NS.
  *
  * No clock here: the log thread says what happened when, any thread asks. */
 #ifndef WH_CLUSTER_PAUSE_H

@@ -248,9 +248,13 @@ enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_ins
                                   struct ch_error *e)
 {
     struct ch_insert insert = group_insert(in, false);
+    insert.hold = true;
     c->started_ns = io_monotonic_ns();
     metric_add(c->early, early);
-    return counted(ch_native_insert_send(c->native, &insert, e));
+    enum ch_outcome outcome = ch_native_insert_send(c->native, &insert, e);
+    if (outcome != CH_OK)
+        attempted(c, in);
+    return counted(outcome);
 }
 
 enum ch_outcome flush_client_end(struct flush_client *c, const struct flush_insert *in,
@@ -273,8 +277,10 @@ enum ch_outcome flush_client_wait(struct flush_client *c, const struct flush_ins
     return counted(outcome);
 }
 
-enum ch_outcome flush_client_cancel(struct flush_client *c)
+enum ch_outcome flush_client_cancel(struct flush_client *c, const struct flush_insert *in)
 {
     struct ch_error e; /* the exception that was asked for, or a connection that is gone */
-    return ch_native_insert_cancel(c->native, &e);
+    enum ch_outcome outcome = ch_native_insert_cancel(c->native, &e);
+    attempted(c, in);
+    return outcome;
 }

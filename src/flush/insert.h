@@ -50,16 +50,19 @@ struct flush_insert {
 enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_insert *in,
                                     struct ch_error *e);
 
-/* A group's INSERT in the steps of ch_native_insert_send and those after it; what ClickHouse
- * answers is handed out as it is, a view's refusal too. in need not outlive send, and its block
- * neither. */
+/* The INSERT of a group with a block, in the steps of ch_native_insert_send and those after it;
+ * what ClickHouse answers is handed out as it is, a view's refusal too (and logged). in need not
+ * outlive send, and its block neither. early: ClickHouse still writes another part of the table;
+ * counted. The metric of an INSERT's time counts from send to its verdict, with all that it waits
+ * in between. */
 enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_insert *in, bool early,
                                   struct ch_error *e);
 enum ch_outcome flush_client_end(struct flush_client *c, const struct flush_insert *in,
                                  struct ch_error *e);
+/* wait and cancel look at in's name, table, row_count and options only. */
 enum ch_outcome flush_client_wait(struct flush_client *c, const struct flush_insert *in,
                                   struct ch_error *e);
 /* Instead of end. CH_OK: nothing of it is stored; or CH_UNKNOWN_FATE. */
-enum ch_outcome flush_client_cancel(struct flush_client *c);
+enum ch_outcome flush_client_cancel(struct flush_client *c, const struct flush_insert *in);
 
 #endif

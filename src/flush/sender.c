@@ -246,6 +246,8 @@ static void job_run(struct flush_sender *s)
     memset(&s->source, 0, sizeof(s->source));
     s->mark = (struct flush_mark){0};
     s->alone = s->second_ready = false;
+    if (!job->overlap || s->second->target != job->target)
+        flush_client_release(s->second);
     int rc = job_steps(s);
     sender_ahead_end(s);
     must(!s->flight.busy);
@@ -300,6 +302,7 @@ struct flush_sender *flush_sender_start(const struct flush_sender_options *optio
     flush_client_init(s->client = &s->clients[0]);
     flush_client_init(s->second = &s->clients[1]);
     flush_rows_init(&s->flight.rows);
+    flush_rows_init(&s->flight.next);
     int rc = queue_init(&s->queue, 16);
     if (rc == 0) {
         rc = -pthread_create(&s->thread, NULL, sender_main, s);
@@ -348,6 +351,7 @@ void flush_sender_stop(struct flush_sender *s)
     flush_ahead_free(s->ahead);
     flush_rows_fini(&s->unit);
     flush_rows_fini(&s->flight.rows);
+    flush_rows_fini(&s->flight.next);
     flush_rows_fini(&s->left);
     flush_rows_fini(&s->right);
     s->magic = 0;

@@ -20,7 +20,7 @@ struct flush_sender {
     struct flush_client *client, *second; /* they change places with each INSERT in flight */
     struct flush_flight {                 /* an INSERT that ClickHouse has whole */
         bool busy;                        /* on client; its verdict is not known */
-        struct flush_rows rows;
+        struct flush_rows rows, next;     /* next: of the one that is being sent */
     } flight;
     bool alone, second_ready;     /* of the job: no more flights; second was connected */
     struct flush_build builds[2]; /* at hand, and the helper's; they change places */

@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Larger blocks go alone: ClickHouse writes what is as large as min_insert_block_size_rows or
- * _bytes before it has the end (1,048,449 and 256 MiB, and what is in memory is larger). */
-#define FLIGHT_ROWS_MAX  500000
-#define FLIGHT_BYTES_MAX (128 * MIB)
+/* Larger blocks go alone: well below what ClickHouse writes before it has the end, since its blocks
+ * take more memory than ours. */
+#define FLIGHT_ROWS_MAX  (CH_HELD_ROWS / 2)
+#define FLIGHT_BYTES_MAX (CH_HELD_BYTES / 2)
 #define AHEAD_ROWS_MIN   32 /* smaller units are built in no time */
 #define DOUBT_REFUSALS   4  /* so often rows that may be stored are sent again as they are */
 
@@ -267,6 +267,17 @@ static bool may_fly(struct flush_sender *s)
     return s->second_ready;
 }
 
+/* A block that was not sent whole. One connection may be all that ClickHouse allows us, and then
+ * only what it says without the other one counts. */
+static int flight_refused(struct flush_sender *s, const struct flush_rows *rows,
+                          enum ch_outcome outcome, const struct ch_error *ce)
+{
+    if (outcome == CH_UNKNOWN_FATE)
+        return flight_failed(s, rows, outcome, ce);
+    s->alone = true;
+    return unit_push(&s->job, rows) == 0 ? 0 : STEP_LOG;
+}
+
 /* Send the built unit; end it when the one in flight is stored. */
 static int unit_fly(struct flush_sender *s)
 {
@@ -275,12 +286,14 @@ static int unit_fly(struct flush_sender *s)
     struct ch_error ce = {0};
     char token[FLUSH_TOKEN_CAP];
     struct flush_insert in = insert_of(s, s->build->groups[0], rows, token);
+    if (flush_rows_copy(&s->flight.next, rows) != 0)
+        return unit_push(&s->job, rows) == 0 ? retry_memory(s) : STEP_LOG;
     enum ch_outcome outcome = flush_client_send(c, &in, s->flight.busy, &ce);
     if (s->flight.busy) {
         bool stored;
         int rc = sender_land(s, rows, &stored);
         if (!stored && outcome == CH_OK)
-            outcome = flush_client_cancel(c);
+            outcome = flush_client_cancel(c, &in);
         if (!stored && outcome == CH_UNKNOWN_FATE)
             doubt_add(&s->job.doubt, rows);
         if (!stored)
@@ -288,12 +301,16 @@ static int unit_fly(struct flush_sender *s)
         s->second = s->client;
         s->client = c;
     }
-    if (outcome == CH_OK)
-        outcome = flush_client_end(c, &in, &ce);
+    if (outcome != CH_OK)
+        return flight_refused(s, rows, outcome, &ce);
+    outcome = flush_client_end(c, &in, &ce);
     if (outcome != CH_OK)
         return flight_failed(s, rows, outcome, &ce);
+    struct flush_rows kept = s->flight.rows;
+    s->flight.rows = s->flight.next;
+    s->flight.next = kept;
     s->flight.busy = true;
-    return flush_rows_copy(&s->flight.rows, rows) == 0 ? 0 : STEP_LOG;
+    return 0;
 }
 
 /* The unit that comes next is built while this one is sent, and a job's second one while its first

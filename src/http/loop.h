@@ -36,7 +36,7 @@ void loop_defer(struct loop *l);
  * had its turn; it may ask for the next. One per loop, set before loop_run. */
 int loop_on_turn(struct loop *l, void (*fn)(void *arg), void *arg) WH_MUST_CHECK;
 void loop_next_turn(struct loop *l);
-/* The same no sooner than so much later (rounded up to milliseconds by the kernel's timer); a call
+/* The same no sooner than so much later (to the microsecond, and as late as timers are); a call
  * of loop_next_turn meanwhile brings it forward. */
 void loop_later_turn(struct loop *l, uint64_t ns);
 

@@ -537,16 +537,12 @@ int walk_flat(json_reader *r)
     return n;
 }
 
-int give(json_reader *r, uint32_t limit, uint32_t depth, struct json_doc *doc)
+/* n: nodes, or why there are none. */
+int give(json_reader *r, int n, struct json_doc *doc)
 {
-    int n = walk_flat(r);
-    if (n == 0)
-        n = walk(r, limit, depth);
     if (n < 0)
         return n;
-    doc->text = r->base;
-    doc->nodes = r->nodes;
-    doc->node_count = static_cast<uint32_t>(n);
+    *doc = (struct json_doc){r->base, r->nodes, static_cast<uint32_t>(n)};
     return 0;
 }
 
@@ -607,17 +603,15 @@ int walk_line(json_reader *r, struct json_doc *doc)
     const uint32_t *at = r->index->structural_indexes.get();
     uint32_t k = r->k, backslash = r->backslash;
     int n = walk_flat(r);
-    if (n > 0 && (r->base[r->value_end] == '\n' || line_ends(r))) {
-        *doc = (struct json_doc){r->base, r->nodes, static_cast<uint32_t>(n)};
-        return 0;
-    }
+    if (n > 0 && (r->base[r->value_end] == '\n' || line_ends(r)))
+        return give(r, n, doc);
     r->k = k;
     r->backslash = backslash;
     const char *from = r->base + at[r->k];
     const void *nl = memchr(from, '\n', r->run_len - at[r->k]);
     uint32_t limit =
         nl == nullptr ? r->run_len : static_cast<uint32_t>(static_cast<const char *>(nl) - r->base);
-    int rc = give(r, limit, 0, doc);
+    int rc = give(r, walk(r, limit, 0), doc);
     if (rc == 0 && at[r->k] >= limit)
         return 0;
     if (rc == 0)
@@ -678,7 +672,8 @@ int next_item(json_reader *r, struct json_doc *doc)
     }
     if (r->k == r->count)
         return refuse(r, WH_ESYNTAX, ERR_ARRAY_END);
-    int rc = give(r, r->run_len, 1, doc);
+    int n = walk_flat(r);
+    int rc = give(r, n != 0 ? n : walk(r, r->run_len, 1), doc);
     if (rc == WH_ESYNTAX && r->error == ERR_TRUNCATED)
         r->error = ERR_ARRAY_END;
     return rc;
@@ -727,7 +722,8 @@ int next_one(json_reader *r, struct json_doc *doc)
 {
     if (r->started || r->count == 0)
         return WH_EEND;
-    int rc = give(r, r->run_len, 0, doc);
+    int n = walk_flat(r);
+    int rc = give(r, n != 0 ? n : walk(r, r->run_len, 0), doc);
     r->started = rc == 0;
     return rc;
 }

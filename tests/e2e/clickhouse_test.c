@@ -130,6 +130,7 @@ static enum ch_outcome insert_by(insert_fn *fn, struct ch_native *c, const char 
                             .types = types,
                             .column_count = b->columns,
                             .token = token,
+                            .hold = fn != ch_native_insert,
                             .row_count = rows,
                             .write_columns = write_block,
                             .ctx = b};

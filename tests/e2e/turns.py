@@ -268,6 +268,37 @@ def stopped(d, s, db):
     same(s.rows(f"SELECT count(), uniqExact(id) FROM {db}.c WHERE id >= 8000000"), [[said, said]], "what was answered is stored")
 
 
+def out_of_time(s, db):
+    """More long bodies of one table than desks, short ones beside them, and no time to end them: the daemon ends as it should."""
+    settings = {"server.threads": 1, "flush.interval": "200ms", "server.shutdown_timeout": "10ms"}
+    with Daemon(s, db, name="turns-end", settings=settings) as d:
+        for at in range(5):
+            d.start("/readyz")
+            d.know("a", "b")
+            enough = threading.Event()
+
+            def flood(body):
+                try:
+                    with socket.create_connection(("127.0.0.1", d.port), 30) as c:
+                        while not enough.is_set():
+                            c.sendall(body)
+                            if not c.recv(1 << 16):
+                                break
+                except OSError:
+                    pass  # the daemon has ended
+
+            bodies = [request("a", rows(30000000 + 100 * i, 90)) for i in range(24)] + [request("b", rows(30000000, 1))] * 2
+            many = [threading.Thread(target=flood, args=(body,)) for body in bodies]
+            for t in many:
+                t.start()
+            kept = net.wait_for(lambda: d.metrics()["wavehouse_ingest_gated_total"] >= 100, 30, 0.01)
+            status = d.stop()
+            enough.set()
+            for t in many:
+                t.join()
+            ok(kept and status == 0, f"stopped in the middle of a flood, {at + 1}", (kept, status, d.log_tail()))
+
+
 def main():
     s = clickhouse.modern()
     db = s.database("e2e_turns")
@@ -291,6 +322,7 @@ def main():
         reloaded(d)
         limited(d)
         stopped(d, s, db)
+    out_of_time(s, db)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ static struct fakech *fake;
 
 bool fakech_bad_id(uint32_t id)
 {
-    return id >= fake->good_below && (id % 1009 == 7 || id % 997 == 5);
+    bool may = id >= fake->good_below && (fake->good_from == 0 || id < fake->good_from);
+    return may && (id % 1009 == 7 || id % 997 == 5);
 }
 
 struct fakech *fakech_make(void)
@@ -178,6 +179,14 @@ static bool ended_find(const char *table)
     return false;
 }
 
+static bool overlaps(const char *table)
+{
+    (void)pthread_mutex_lock(&ended_lock);
+    bool found = ended_find(table);
+    (void)pthread_mutex_unlock(&ended_lock);
+    return found;
+}
+
 static void ended_replace(const struct ch_native *from, const struct ch_native *to)
 {
     size_t i = 0;
@@ -327,18 +336,18 @@ enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_inser
     must(b->count == in->row_count && in->column_count > 0 && !c->sent && !c->ended);
     if (atomic_load(&fake->down) || every(&fake->cut_every, atomic_fetch_add(&fake->sends, 1)))
         return fail(e, CH_UNKNOWN_FATE, 0, "connection cut");
+    (void)snprintf(c->table, sizeof(c->table), "%.*s", SLICE_ARG(in->table));
+    if (atomic_load(&fake->one_only) && overlaps(c->table))
+        return fail(e, CH_UNAVAILABLE, 202, "Too many simultaneous queries");
     c->ids = realloc(c->ids, (b->count + 1) * sizeof(*c->ids));
     must(c->ids != NULL && in->table.len < sizeof(c->table));
     memcpy(c->ids, b->ids, b->count * sizeof(*c->ids));
     c->count = b->count;
     c->ignore_views = in->ignore_views;
-    (void)snprintf(c->table, sizeof(c->table), "%.*s", SLICE_ARG(in->table));
     (void)snprintf(c->token, sizeof(c->token), "%s", in->token);
     c->sent = true;
-    (void)pthread_mutex_lock(&ended_lock);
-    if (ended_find(c->table))
+    if (overlaps(c->table))
         atomic_fetch_add(&fake->overlapped, 1);
-    (void)pthread_mutex_unlock(&ended_lock);
     return CH_OK;
 }
 

@@ -37,11 +37,12 @@ struct fakech {
     _Atomic uint32_t cut_every;        /* not stored: the connection is cut within the block */
     _Atomic uint32_t kill_after_every; /* stored, then SIGKILL to ourselves */
     _Atomic uint32_t doubted;          /* so many repetitions of what is stored are refused: 117 */
-    _Atomic bool view_fails;           /* rows of "gamma" are stored, then a view refuses them */
-    _Atomic bool beta_stuck;           /* every insert into the table "beta": 252 */
-    uint32_t split_rows;               /* larger blocks: too many partitions */
-    uint32_t good_below;               /* smaller ids are never bad */
-    _Atomic uint32_t delay_us;         /* of each insert */
+    _Atomic bool one_only;          /* 202 for an INSERT while another one of the table is there */
+    _Atomic bool view_fails;        /* rows of "gamma" are stored, then a view refuses them */
+    _Atomic bool beta_stuck;        /* every insert into the table "beta": 252 */
+    uint32_t split_rows;            /* larger blocks: too many partitions */
+    uint32_t good_below, good_from; /* smaller and (not 0) larger ids are never bad */
+    _Atomic uint32_t delay_us;      /* of each insert */
 };
 
 /* Rows whose id leaves 7 in the remainder by 1009 are refused by the server (469), those that leave

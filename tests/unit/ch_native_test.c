@@ -268,6 +268,7 @@ static enum ch_outcome insert_by(enum ch_outcome (*fn)(struct ch_native *c,
                             .types = types,
                             .column_count = 1,
                             .token = "c/t/1-9",
+                            .hold = fn != ch_native_insert,
                             .row_count = block_rows,
                             .write_columns = write_numbers};
     *e = (struct ch_error){0};
@@ -531,6 +532,8 @@ static void test_cancel(void)
             step(cases[i].kind, NULL);
         struct ch_native *c = begin_script();
         is_outcome(insert_by(ch_native_insert_send, c, &e), CH_OK, &e, "a block is sent");
+        ok(query_has("min_insert_block_size_rows") && query_has("268402944"),
+           "which ClickHouse is told to hold back");
         is_outcome(ch_native_insert_cancel(c, &e), cases[i].want, &e, cases[i].name);
         end_script(c);
     }

@@ -851,6 +851,13 @@ static void test_pieces_backoff(void)
     bench_end(&b);
 }
 
+static bool is_reachable(struct node *n)
+{
+    struct flush_stats s;
+    flush_stats_get(n->flush, &s);
+    return s.reachable;
+}
+
 /* Blocks of a backlog travel while the one before is written. Faults meet the one that ClickHouse
  * has whole and the one that is on its way, first in rows that are all good, then in others. */
 static void test_overlap(void)
@@ -877,6 +884,20 @@ static void test_overlap(void)
     ok(drain(&b.n, 60000), "another one, with faults");
     ok(fake->overlapped > whole && fake->cancelled > 0, "%u began early, %u were cancelled",
        fake->overlapped - whole, fake->cancelled);
+    fake->fate_every = fake->busy_every = fake->cut_every = 0;
+    fake->good_from = atomic_load(&fake->next_id);
+    atomic_store(&fake->down, true);
+    for (int i = 0; i < 70; i++)
+        post(&b.n, "beta", 300, &b.done);
+    fake->one_only = true;
+    atomic_store(&fake->delay_us, 20000);
+    atomic_store(&fake->down, false);
+    while (!is_reachable(&b.n))
+        (void)poll(NULL, 0, 1);
+    struct flush_options patient = flush_options(&b.n);
+    patient.retry_min_ms = patient.retry_max_ms = 600000; /* a job that fails now fails the test */
+    flush_reload(b.n.flush, &patient);
+    ok(drain(&b.n, 20000), "ClickHouse allows one INSERT at a time: it goes on, with one");
     is_u64(stop(&b.n), 0, "stop");
     start(&b.n, b.dir);
     check_rows(b.n.base.store, "overlap");
