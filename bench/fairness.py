@@ -12,7 +12,8 @@ Each flood has two controls, in the same minute and at the rate at which the flo
             table shares the machine with all the work that a flood makes, but not the daemon. The ratio to it is what
             sharing one daemon costs
   bare      the flood goes to a server that only reads and answers (bench/http_bare)
-Times from all rounds are put together before a quantile is taken. An answer that takes longer than the next event is due in
+What counts is the median of the rounds' p99: one stall of the disk, 100 ms long, is more than a hundredth of a round and of all rounds
+together; the figures of all together are told beside. An answer that takes longer than the next event is due in
 delays that one too, so times from when an event was sent are told beside. The clients are C, the flood's runs at nice 10.
 """
 import json
@@ -145,9 +146,14 @@ def checks(r):
 
         def ratio(side, kind, q, how=how):
             return r[f"{how}_ours_{kind}_p{q}_ms"] / r[f"{how}_{side}_{kind}_p{q}_ms"]
-        p99 = ratio("second", "waited", 99)
-        rows.append((f"beside a flood, {how}: p50 / p99 ms", pair("ours", "waited"), f"second: {pair('second', 'waited')}", f"{p99:.2f}",
+        def median(side, how=how):
+            p99s = sorted(x["waited_p99_ms"] for x in r["runs"][f"{how}_{side}"])
+            return p99s[len(p99s) // 2]
+        p99 = median("ours") / median("second")
+        rows.append((f"beside a flood, {how}: p99 ms", f"{median('ours'):.2f}", f"second: {median('second'):.2f}", f"{p99:.2f}",
                      "" if how == "full" else f"<= {TARGET:.2f}", None if how == "full" else p99 <= TARGET))
+        rows.append(("   all rounds together, p50 / p99", pair("ours", "waited"), f"second: {pair('second', 'waited')}",
+                     f"{ratio('second', 'waited', 99):.2f}", "", None))
         rows.append(("", "", f"bare: {pair('bare', 'waited')}", f"{ratio('bare', 'waited', 99):.2f}", "", None))
         for side in ("second", "bare") if how == "full" else ("second",):
             rows.append(("   from when it was sent", pair("ours", "sent") if side == "second" else "", f"{side}: {pair(side, 'sent')}",
