@@ -40,8 +40,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         http_recv_ready(c);
         c->running = false;
     } else {
-        /* The shared buffer is free here: nothing is parsed. */
-        ssize_t n = recv(c->fd, c->s->read, sizeof(c->s->read), 0);
+        /* TCP's MSG_TRUNC throws away without copying (tcp(7)): a flood that is refused costs the
+         * loop less. The shared buffer is free here: nothing is parsed. */
+        ssize_t n = recv(c->fd, c->s->read, sizeof(c->s->read), MSG_TRUNC);
         c->lingered += n > 0 ? (uint64_t)n : 0;
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
             c->lingered > HTTP_LINGER_BYTES)
