@@ -10,6 +10,7 @@
 import json
 import os
 import subprocess
+from statistics import median_high
 
 LOSS = 0.2
 TABLES = ("off", "on")
@@ -20,10 +21,6 @@ def options(p):
     p.add_argument("--rounds", type=int, default=3, help="of a and b; the median counts")
     p.add_argument("--seconds", type=int, default=5, help="of each wrk run")
     p.add_argument("--ids", type=int, default=50000000, help="of d; they need 13 bytes of memory and 16 of disk each")
-
-
-def median(values):
-    return sorted(values)[len(values) // 2]
 
 
 def bodies(b, rows, mark):
@@ -130,10 +127,10 @@ def measure(b, work, started):
 
 def checks(r):
     def rates(part, key):
-        return [median([x[key] for x in r[part][t]]) for t in TABLES]
+        return [median_high([x[key] for x in r[part][t]]) for t in TABLES]
 
     def cpu(t, of="sum"):
-        return median([x["cpu_seconds_per_million"][of] for x in r["b"][t]])
+        return median_high([x["cpu_seconds_per_million"][of] for x in r["b"][t]])
     single, rows, posted = rates("a", "per_second"), rates("b", "rows_per_second"), rates("b", "posted_per_second")
     last, start = r["d"][-2], r["d"][-1]
     least = 1 - LOSS

@@ -11,6 +11,7 @@
 import json
 import os
 import threading
+from statistics import median_high
 
 TARGET_RATIO, TARGET_P99_MS = 0.5, 0.5
 BODY = {"columns": ["status"], "aggregations": [{"fn": "count", "column": "*", "alias": "n"}], "group_by": ["status"],
@@ -88,7 +89,7 @@ def checks(r):
     paced = r["hit_paced"]
 
     def one(name, key):
-        return sorted(x[key] for x in r[name + "_one"])[len(r[name + "_one"]) // 2]
+        return median_high(x[key] for x in r[name + "_one"])
     queries = [x["queries"] for x in r["fifty"]]
     return [
         ("cache hits/s, 64 connections", f"{hit['per_second']:.0f}", f"nginx: {nginx['per_second']:.0f}", f"{ratio:.2f}",

@@ -21,9 +21,9 @@ _Static_assert(sizeof(struct slice_attr) == 48, "SCHED_ATTR_SIZE_VER0");
 
 void thread_short_slices(void)
 {
-    /* On Linux the niceness is a thread's own, whatever POSIX says; it stays as it is. */
     if (sched_getscheduler(0) != SCHED_OTHER)
         return; /* the operator's choice */
+    /* On Linux the niceness is a thread's own, whatever POSIX says; it stays as it is. */
     struct slice_attr attr = {.size = sizeof(attr),
                               .nice = getpriority(PRIO_PROCESS, 0),
                               .runtime_ns = SLICE_NS};

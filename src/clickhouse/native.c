@@ -108,6 +108,15 @@ enum ch_outcome ch_native_ping(struct ch_native *c, struct ch_error *e)
 
 /* ---- INSERT ---- */
 
+static enum ch_outcome insert_failed(struct ch_native *c, struct ch_error *e, int rc,
+                                     const char *what)
+{
+    enum ch_outcome o = give_up(c, e, rc, what);
+    if (rc == WH_EREMOTE)
+        prefer_other_endpoint(c, e->code);
+    return o;
+}
+
 static bool server_at_least(const struct ch_native *c, uint32_t major, uint32_t minor)
 {
     return c->server.major > major || (c->server.major == major && c->server.minor >= minor);
@@ -294,7 +303,7 @@ static enum ch_outcome send_block(struct ch_native *c, const struct ch_insert *i
                        BLOCK_BYTES_MAX >> 20);
     }
     rc = s.rc != 0 ? s.rc : send_rest(&s);
-    return rc == 0 ? CH_OK : give_up(c, e, rc, "sending the block");
+    return rc == 0 ? CH_OK : insert_failed(c, e, rc, "sending the block");
 }
 
 static void shrink(struct buf *b)
@@ -304,14 +313,6 @@ static void shrink(struct buf *b)
         buf_fini(b);
         buf_init(b, max);
     }
-}
-
-/* Exceptions that are about the server, not the rows. */
-static enum ch_outcome insert_ended(struct ch_native *c, enum ch_outcome o, struct ch_error *e)
-{
-    if (o != CH_OK && e->code != 0)
-        prefer_other_endpoint(c, e->code);
-    return o;
 }
 
 enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_insert *ins,
@@ -330,9 +331,7 @@ enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_inser
         int rc = begin(c, ins, &sample, e);
         if (rc == 0)
             break;
-        o = give_up(c, e, rc, "starting the INSERT");
-        if (rc == WH_EREMOTE)
-            prefer_other_endpoint(c, e->code);
+        o = insert_failed(c, e, rc, "starting the INSERT");
         /* A connection that has died between two INSERTs may show it only now. No row was sent, so
          * this is no outcome yet; but a new connection gets no second chance. */
         if (!reused || rc == WH_EREMOTE || rc == -ETIMEDOUT || rc == -ENOMEM)
@@ -346,7 +345,7 @@ enum ch_outcome ch_native_insert_send(struct ch_native *c, const struct ch_inser
     o = send_block(c, ins, e);
     shrink(&c->plain);
     shrink(&c->tx);
-    return insert_ended(c, o, e);
+    return o;
 }
 
 enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e)
@@ -356,7 +355,7 @@ enum ch_outcome ch_native_insert_end(struct ch_native *c, struct ch_error *e)
     buf_reset(&c->tx);
     ch_put_empty_data(&c->tx, framing(c));
     int rc = buf_ok(&c->tx) ? ch_conn_send(c, buf_slice(&c->tx), NULL, e) : -ENOMEM;
-    return rc == 0 ? CH_OK : insert_ended(c, give_up(c, e, rc, "ending the INSERT"), e);
+    return rc == 0 ? CH_OK : insert_failed(c, e, rc, "ending the INSERT");
 }
 
 enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e)
@@ -367,8 +366,7 @@ enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e)
     int rc = ch_conn_next(c, &packet, e);
     if (rc == 0 && packet.code != CH_S_END)
         rc = WH_ESYNTAX;
-    return rc == 0 ? CH_OK
-                   : insert_ended(c, give_up(c, e, rc, "waiting for the end of the INSERT"), e);
+    return rc == 0 ? CH_OK : insert_failed(c, e, rc, "waiting for the end of the INSERT");
 }
 
 /* A Hello where a block or the end is due: every server answers with an exception, and then nothing

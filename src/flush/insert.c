@@ -244,6 +244,15 @@ enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_i
 
 /* ---- in steps ---- */
 
+/* Anything but OK ends the attempt. */
+static enum ch_outcome step_taken(struct flush_client *c, const struct flush_insert *in,
+                                  enum ch_outcome outcome)
+{
+    if (outcome != CH_OK)
+        attempted(c, in);
+    return counted(outcome);
+}
+
 enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_insert *in, bool early,
                                   struct ch_error *e)
 {
@@ -251,19 +260,13 @@ enum ch_outcome flush_client_send(struct flush_client *c, const struct flush_ins
     insert.hold = true;
     c->started_ns = io_monotonic_ns();
     metric_add(c->early, early);
-    enum ch_outcome outcome = ch_native_insert_send(c->native, &insert, e);
-    if (outcome != CH_OK)
-        attempted(c, in);
-    return counted(outcome);
+    return step_taken(c, in, ch_native_insert_send(c->native, &insert, e));
 }
 
 enum ch_outcome flush_client_end(struct flush_client *c, const struct flush_insert *in,
                                  struct ch_error *e)
 {
-    enum ch_outcome outcome = ch_native_insert_end(c->native, e);
-    if (outcome != CH_OK)
-        attempted(c, in);
-    return counted(outcome);
+    return step_taken(c, in, ch_native_insert_end(c->native, e));
 }
 
 enum ch_outcome flush_client_wait(struct flush_client *c, const struct flush_insert *in,

@@ -304,17 +304,10 @@ static void plan_decided(struct planner *p, struct flush_proposal *fp, uint64_t 
 static int job_units(struct flush_job *job, const struct flush_open *o)
 {
     uint32_t n = o->units != NULL ? o->unit_count : flush_piece_count(o->rows, o->piece_rows);
-    if (n > job->unit_cap) {
-        struct flush_rows *units = realloc(job->units, n * sizeof(*units));
-        if (units == NULL)
-            return -ENOMEM;
-        for (uint32_t i = job->unit_cap; i < n; i++)
-            flush_rows_init(&units[i]);
-        job->units = units;
-        job->unit_cap = n;
-    }
+    int rc = flush_rows_reserve(&job->units, &job->unit_cap, n);
+    if (rc != 0)
+        return rc;
     job->unit_count = n;
-    int rc = 0;
     for (uint32_t i = 0; i < n && o->units != NULL && rc == 0; i++)
         rc = flush_rows_copy(&job->units[i], &o->units[i]);
     if (o->units != NULL)

@@ -23,7 +23,23 @@ void flush_rows_reset(struct flush_rows *r)
     r->range_count = r->count = 0;
 }
 
-static int rows_reserve(struct flush_rows *r, uint32_t ranges)
+int flush_rows_reserve(struct flush_rows **sets, uint32_t *cap, uint32_t n)
+{
+    if (n <= *cap)
+        return 0;
+    uint32_t more = *cap < 8 ? 8 : *cap * 2;
+    more = more < n ? n : more;
+    struct flush_rows *p = realloc(*sets, more * sizeof(*p));
+    if (p == NULL)
+        return -ENOMEM;
+    for (uint32_t i = *cap; i < more; i++)
+        flush_rows_init(&p[i]);
+    *sets = p;
+    *cap = more;
+    return 0;
+}
+
+static int ranges_reserve(struct flush_rows *r, uint32_t ranges)
 {
     if (ranges <= r->range_cap)
         return 0;
@@ -48,7 +64,7 @@ int flush_rows_append(struct flush_rows *r, uint32_t lo, uint32_t hi)
         last->hi = hi;
         return 0;
     }
-    if (rows_reserve(r, r->range_count + 1) != 0) {
+    if (ranges_reserve(r, r->range_count + 1) != 0) {
         r->count -= hi - lo;
         return -ENOMEM;
     }
@@ -78,7 +94,7 @@ bool flush_rows_has(const struct flush_rows *r, uint32_t row)
 
 int flush_rows_insert(struct flush_rows *r, uint32_t row)
 {
-    if (rows_reserve(r, r->range_count + 1) != 0)
+    if (ranges_reserve(r, r->range_count + 1) != 0)
         return -ENOMEM;
     uint32_t i = rows_find(r, row);
     struct flush_range *at = r->ranges + i;
@@ -105,7 +121,7 @@ int flush_rows_insert(struct flush_rows *r, uint32_t row)
 
 int flush_rows_copy(struct flush_rows *to, const struct flush_rows *from)
 {
-    if (rows_reserve(to, from->range_count) != 0)
+    if (ranges_reserve(to, from->range_count) != 0)
         return -ENOMEM;
     if (from->range_count > 0)
         memcpy(to->ranges, from->ranges, from->range_count * sizeof(*to->ranges));

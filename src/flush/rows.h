@@ -29,6 +29,8 @@ struct flush_rows {
 
 void flush_rows_init(struct flush_rows *r);
 void flush_rows_fini(struct flush_rows *r);
+/* Room in an array of sets for n at least; the new ones are empty. 0 or -ENOMEM. */
+int flush_rows_reserve(struct flush_rows **sets, uint32_t *cap, uint32_t n) WH_MUST_CHECK;
 /* Empty it, keep the memory. */
 void flush_rows_reset(struct flush_rows *r);
 

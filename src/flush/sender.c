@@ -121,12 +121,17 @@ int sender_retry(struct flush_sender *s, enum ch_outcome outcome, int32_t code, 
     return STEP_RETRY;
 }
 
+int sender_retry_memory(struct flush_sender *s)
+{
+    return sender_retry(s, CH_UNAVAILABLE, 0, "out of memory");
+}
+
 int sender_build_failed(struct flush_sender *s, int rc, const struct err *e)
 {
     if (rc > 0)
         return rc; /* one of our own steps */
     if (rc == -ENOMEM || rc == WH_EFULL)
-        return sender_retry(s, CH_UNAVAILABLE, 0, "out of memory");
+        return sender_retry_memory(s);
     static struct log_limit limit = LOG_LIMIT(60);
     uint64_t dropped;
     if (log_limit_pass(&limit, &dropped))

@@ -51,6 +51,7 @@ enum {
 int sender_commit(struct flush_sender *s, uint8_t type);
 /* The job ends for this reason. STEP_RETRY */
 int sender_retry(struct flush_sender *s, enum ch_outcome outcome, int32_t code, const char *text);
+int sender_retry_memory(struct flush_sender *s);
 /* What reading the log or the encoder answered, as a step. */
 int sender_build_failed(struct flush_sender *s, int rc, const struct err *e);
 

@@ -4,9 +4,6 @@
 #include "base/magic.h"
 #include "flush/sender.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 /* Larger blocks go alone: well below what ClickHouse writes before it has the end, since its blocks
  * take more memory than ours. */
 #define FLIGHT_ROWS_MAX  (CH_HELD_ROWS / 2)
@@ -14,28 +11,15 @@
 #define AHEAD_ROWS_MIN   32 /* smaller units are built in no time */
 #define DOUBT_REFUSALS   4  /* so often rows that may be stored are sent again as they are */
 
-static int retry_memory(struct flush_sender *s)
-{
-    return sender_retry(s, CH_UNAVAILABLE, 0, "out of memory");
-}
-
 /* ---- the stack ---- */
 
 static int unit_push(struct flush_job *job, const struct flush_rows *rows)
 {
     if (rows->count == 0)
         return 0;
-    if (job->unit_count == job->unit_cap) {
-        uint32_t cap = job->unit_cap == 0 ? 8 : job->unit_cap * 2;
-        struct flush_rows *units = realloc(job->units, cap * sizeof(*units));
-        if (units == NULL)
-            return -ENOMEM;
-        for (uint32_t i = job->unit_cap; i < cap; i++)
-            flush_rows_init(&units[i]);
-        job->units = units;
-        job->unit_cap = cap;
-    }
-    int rc = flush_rows_copy(&job->units[job->unit_count], rows);
+    int rc = flush_rows_reserve(&job->units, &job->unit_cap, job->unit_count + 1);
+    if (rc == 0)
+        rc = flush_rows_copy(&job->units[job->unit_count], rows);
     if (rc == 0)
         job->unit_count++;
     return rc;
@@ -47,10 +31,10 @@ static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
     if (rows->count == 1)
         return sender_dead_rows(s, rows);
     if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0)
-        return retry_memory(s);
+        return sender_retry_memory(s);
     if (unit_push(&s->job, &s->left) != 0) {
         s->job.unit_count--; /* all of them go back: not a half twice, under another token */
-        return retry_memory(s);
+        return sender_retry_memory(s);
     }
     return 0;
 }
@@ -287,7 +271,7 @@ static int unit_fly(struct flush_sender *s)
     char token[FLUSH_TOKEN_CAP];
     struct flush_insert in = insert_of(s, s->build->groups[0], rows, token);
     if (flush_rows_copy(&s->flight.next, rows) != 0)
-        return unit_push(&s->job, rows) == 0 ? retry_memory(s) : STEP_LOG;
+        return unit_push(&s->job, rows) == 0 ? sender_retry_memory(s) : STEP_LOG;
     enum ch_outcome outcome = flush_client_send(c, &in, s->flight.busy, &ce);
     if (s->flight.busy) {
         bool stored;
@@ -389,7 +373,7 @@ int sender_unit(struct flush_sender *s)
 {
     struct flush_job *job = &s->job;
     if (flush_rows_copy(&s->unit, &job->units[job->unit_count - 1]) != 0)
-        return retry_memory(s);
+        return sender_retry_memory(s);
     job->unit_count--;
     if (s->unit.count == 0)
         return 0;

@@ -537,6 +537,13 @@ int walk_flat(json_reader *r)
     return n;
 }
 
+/* The value of the next token, up to the run's end. */
+int walk_any(json_reader *r, uint32_t depth)
+{
+    int n = walk_flat(r);
+    return n != 0 ? n : walk(r, r->run_len, depth);
+}
+
 /* n: nodes, or why there are none. */
 int give(json_reader *r, int n, struct json_doc *doc)
 {
@@ -672,8 +679,7 @@ int next_item(json_reader *r, struct json_doc *doc)
     }
     if (r->k == r->count)
         return refuse(r, WH_ESYNTAX, ERR_ARRAY_END);
-    int n = walk_flat(r);
-    int rc = give(r, n != 0 ? n : walk(r, r->run_len, 1), doc);
+    int rc = give(r, walk_any(r, 1), doc);
     if (rc == WH_ESYNTAX && r->error == ERR_TRUNCATED)
         r->error = ERR_ARRAY_END;
     return rc;
@@ -722,8 +728,7 @@ int next_one(json_reader *r, struct json_doc *doc)
 {
     if (r->started || r->count == 0)
         return WH_EEND;
-    int n = walk_flat(r);
-    int rc = give(r, n != 0 ? n : walk(r, r->run_len, 0), doc);
+    int rc = give(r, walk_any(r, 0), doc);
     r->started = rc == 0;
     return rc;
 }
