@@ -9,11 +9,15 @@
  * a line end is white space, a value that leaves its line is caught at the same place.
  *
  * Most records are flat objects without white space: those take a shorter walk, which goes by
- * members and leaves everything else, also every refusal, to the general one.
+ * members and leaves everything else, also every refusal, to the general one. Most of these again
+ * are ASCII and have the keys of the record before: a line, or one value, is first tried without an
+ * index (json_scan.c).
  *
- * Lines are indexed a run at a time (RUN_BYTES of whole lines): the index stays in the second-level
- * cache and small whatever the body's size, and one bad line makes only its run slow. */
-#include "json/json.h"
+ * Other lines are indexed a run at a time (whole lines of up to RUN_BYTES_MAX): the index stays in
+ * the second-level cache and small whatever the body's size, and one bad line makes only its run
+ * slow. A run after lines that went without one is short, and longer the more of them follow each
+ * other. */
+#include "json/json_scan.h"
 
 #include "base/limits.h"
 
@@ -24,6 +28,7 @@ extern "C" {
 }
 #undef _Noreturn
 
+#include <algorithm>
 #include <errno.h>
 #include <memory>
 #include <new>
@@ -35,7 +40,8 @@ namespace
 {
 
 constexpr uint32_t READER_MAGIC = 0x4a52ead1;
-constexpr size_t RUN_BYTES = 64 * KIB;
+constexpr size_t RUN_BYTES_MIN = 2 * KIB;
+constexpr size_t RUN_BYTES_MAX = 64 * KIB;
 constexpr size_t INDEX_BYTES_MIN = 4 * KIB; /* first capacity of the index, in text bytes */
 /* A reader that has met a huge text gives the memory back when the next one is small. */
 constexpr size_t INDEX_BYTES_KEEP = 1 * MIB;
@@ -70,6 +76,7 @@ struct json_reader {
     std::unique_ptr<simdjson::internal::dom_parser_implementation> index;
     struct json_node *nodes = nullptr;
     uint32_t node_cap = 0;
+    struct json_shape shape = {};
 
     /* The text and what of it has been indexed so far. */
     const char *text = nullptr;
@@ -78,6 +85,8 @@ struct json_reader {
     size_t indexed = 0;     /* LINES: text before this has been given to next_run */
     size_t by_line_end = 0; /* LINES: up to here lines are indexed singly: the run has a bad one */
     bool single = false;    /* LINES: the run is one line */
+    size_t run_bytes = 0;   /* LINES: how long the next run may be */
+    uint32_t scanned = 0;   /* ONE: nodes of the value, when it needed no index */
     bool started = false;   /* ONE: the value was given out; ITEMS: the bracket was seen */
     int final = 0;          /* ONE, ITEMS: the answer of every later call */
     const char *error = "";
@@ -189,73 +198,6 @@ bool nodes_grow(json_reader *r)
     return true;
 }
 
-bool is_hex4(const char *p)
-{
-    for (int i = 0; i < 4; i++) {
-        char c = static_cast<char>(p[i] | 0x20);
-        if (!is_digit(p[i]) && !(c >= 'a' && c <= 'f'))
-            return false;
-    }
-    return true;
-}
-
-/* p[0…len) is the inside of a string. */
-bool escapes_valid(const char *p, size_t len)
-{
-    const char *end = p + len;
-    while ((p = static_cast<const char *>(memchr(p, '\\', static_cast<size_t>(end - p)))) !=
-           nullptr) {
-        if (end - p < 2)
-            return false;
-        if (p[1] == 'u') {
-            if (end - p < 6 || !is_hex4(p + 2))
-                return false;
-            p += 6;
-        } else if (p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) != nullptr) {
-            p += 2;
-        } else {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* p[0…len) is a whole token that starts with '-' or a digit. */
-bool number_valid(const char *p, size_t len, uint8_t *flags)
-{
-    const char *end = p + len;
-    *flags = JSON_F_INTEGER;
-    if (*p == '-') {
-        *flags |= JSON_F_NEGATIVE;
-        p++;
-    }
-    if (p == end || !is_digit(*p))
-        return false;
-    if (*p++ != '0')
-        while (p < end && is_digit(*p))
-            p++;
-    if (p < end && *p == '.') {
-        *flags = static_cast<uint8_t>(*flags & ~JSON_F_INTEGER);
-        const char *from = ++p;
-        while (p < end && is_digit(*p))
-            p++;
-        if (p == from)
-            return false;
-    }
-    if (p < end && (*p | 0x20) == 'e') {
-        *flags = static_cast<uint8_t>(*flags & ~JSON_F_INTEGER);
-        p++;
-        if (p < end && (*p == '+' || *p == '-'))
-            p++;
-        const char *from = p;
-        while (p < end && is_digit(*p))
-            p++;
-        if (p == from)
-            return false;
-    }
-    return p == end;
-}
-
 /* Is p[0…len) an integer of one to eight digits, as they mostly are? The eight bytes are readable:
  * padding follows the text. */
 inline bool is_short_integer(const char *p, uint32_t len)
@@ -290,7 +232,7 @@ bool string_escapes(json_reader *r, uint32_t pos, uint32_t last, struct json_nod
     if (last <= r->backslash)
         return true;
     node->flags = JSON_F_ESCAPED;
-    return escapes_valid(r->base + node->off, node->len);
+    return json_escapes_valid(r->base + node->off, node->len);
 }
 
 /* A string token into *node; *end becomes the offset after it. Null or why not. */
@@ -328,7 +270,7 @@ inline const char *walk_scalar(const char *text, const uint32_t *at, uint32_t li
     const char *p = text + pos;
     if (is_digit(*p) || *p == '-') {
         node->kind = JSON_NUMBER;
-        return number_valid(p, len, &node->flags) ? nullptr : ERR_NUMBER;
+        return json_number_valid(p, len, &node->flags) ? nullptr : ERR_NUMBER;
     }
     if (len == 4 && memcmp(p, "true", 4) == 0)
         node->kind = JSON_TRUE;
@@ -564,11 +506,11 @@ size_t run_length(const json_reader *r)
     if (r->indexed < r->by_line_end) {
         nl = memchr(p, '\n', rest);
     } else {
-        if (rest <= RUN_BYTES)
+        if (rest <= r->run_bytes)
             return rest;
-        nl = memrchr(p, '\n', RUN_BYTES);
+        nl = memrchr(p, '\n', r->run_bytes);
         if (nl == nullptr)
-            nl = memchr(p + RUN_BYTES, '\n', rest - RUN_BYTES);
+            nl = memchr(p + r->run_bytes, '\n', rest - r->run_bytes);
     }
     return nl == nullptr ? rest : static_cast<size_t>(static_cast<const char *>(nl) - p) + 1;
 }
@@ -581,7 +523,7 @@ int next_run(json_reader *r)
     r->single = r->indexed < r->by_line_end;
     size_t len = run_length(r);
     const char *p = r->text + r->indexed;
-    /* Only a run of one line is longer than RUN_BYTES. */
+    /* Only a run of one line is longer than RUN_BYTES_MAX. */
     if (len > LIMIT_NDJSON_LINE_BYTES && len - (p[len - 1] == '\n') > LIMIT_NDJSON_LINE_BYTES) {
         r->indexed += len;
         return refuse(r, WH_ELIMIT, ERR_LINE);
@@ -628,11 +570,32 @@ int walk_line(json_reader *r, struct json_doc *doc)
     return rc;
 }
 
+/* The next line when it needs no index: its nodes, or 0. */
+int scan_line(json_reader *r)
+{
+    size_t rest = r->len - r->indexed;
+    const char *p = r->text + r->indexed;
+    uint32_t n = json_scan_flat(&r->shape, p, rest, r->nodes, r->node_cap);
+    if (n == 0)
+        return 0;
+    size_t end = r->nodes[0].len;
+    if (end < rest && p[end] != '\n')
+        return 0;
+    r->base = p;
+    r->indexed += end < rest ? end + 1 : end;
+    r->run_bytes = RUN_BYTES_MIN;
+    return static_cast<int>(n);
+}
+
 int next_line(json_reader *r, struct json_doc *doc)
 {
     for (;;) {
         while (r->k == r->count) {
+            int n = r->indexed < r->by_line_end ? 0 : scan_line(r);
+            if (n > 0)
+                return give(r, n, doc);
             int rc = next_run(r);
+            r->run_bytes = std::min(2 * r->run_bytes, RUN_BYTES_MAX);
             if (rc != 0)
                 return rc;
         }
@@ -716,6 +679,12 @@ size_t first_value_end(const char *text, size_t len)
 
 int begin_one(json_reader *r)
 {
+    r->scanned = json_scan_flat(&r->shape, r->text, r->len, r->nodes, r->node_cap);
+    if (r->scanned > 0) {
+        r->base = r->text;
+        r->value_end = r->nodes[0].len;
+        return 0;
+    }
     int rc = index_run(r, r->text, r->len);
     if (rc != WH_ESYNTAX)
         return rc;
@@ -726,9 +695,9 @@ int begin_one(json_reader *r)
 
 int next_one(json_reader *r, struct json_doc *doc)
 {
-    if (r->started || r->count == 0)
+    if (r->started || (r->scanned == 0 && r->count == 0))
         return WH_EEND;
-    int rc = give(r, walk_any(r, 0), doc);
+    int rc = give(r, r->scanned > 0 ? static_cast<int>(r->scanned) : walk_any(r, 0), doc);
     r->started = rc == 0;
     return rc;
 }
@@ -792,7 +761,8 @@ int json_reader_begin(struct json_reader *r, const char *text, size_t len,
     r->len = len;
     r->framing = framing;
     r->indexed = r->by_line_end = 0;
-    r->k = r->count = r->value_end = 0;
+    r->k = r->count = r->value_end = r->scanned = 0;
+    r->run_bytes = RUN_BYTES_MIN;
     r->started = false;
     r->error = "";
     r->final = 0;

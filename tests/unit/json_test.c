@@ -372,6 +372,20 @@ static void put_random_value(struct buf *out)
         buf_put_str(out, others[draw(draw(20) == 0 ? 18 : 12)]);
 }
 
+/* Mostly the key that the record before has there, too; some are as long as a shape's may be. */
+static void put_random_key(struct buf *out, unsigned i)
+{
+    static const char *const keys[] = {
+        "id", "i", "thirteen_byte", "fourteen_bytes", "fifteen__bytes", "id", "host"};
+    uint64_t kind = draw(20);
+    if (kind == 0)
+        put_random_string(out);
+    else if (kind == 1)
+        buf_printf(out, "\"%s%u\"", keys[draw(7)], (unsigned)draw(3));
+    else
+        buf_printf(out, "\"%s\"", keys[i]);
+}
+
 /* The same record twice: without a space, and with one that makes it one for the general walk. */
 static void put_random_record(struct buf *tight, struct buf *spaced)
 {
@@ -380,7 +394,7 @@ static void put_random_record(struct buf *tight, struct buf *spaced)
     for (uint64_t i = 0, n = draw(7); i < n; i++) {
         if (i > 0)
             buf_put_u8(&members, ',');
-        put_random_string(&members);
+        put_random_key(&members, (unsigned)i);
         buf_put_u8(&members, draw(200) == 0 ? ';' : ':');
         put_random_value(&members);
     }
@@ -437,6 +451,86 @@ static void test_flat(void)
     buf_fini(&spaced);
 }
 
+/* Every beginning of a record, whatever stands behind it, is refused; the reader has read the whole
+ * one before and expects its keys. */
+static void test_cut(void)
+{
+    static const char *const records[] = {
+        "{\"id\":12345,\"host\":\"web-1\",\"ok\":true,\"none\":null,\"x\":-1.5e3}",
+        "{\"a\":\"0123456789012345678901234567890\",\"b\":\"\\n\\\\\",\"c\":false,\"d\":0}",
+        "{\"s\":\"\",\"fourteen_bytes\":1,\"fifteen__bytes_\":12345678901234567890}"};
+    static const char behind[] = "}\",:{0e\\n \n";
+    struct json_doc doc;
+    uint64_t taken = 0, cuts = 0;
+    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
+        size_t len = strlen(records[i]);
+        for (size_t cut = 1; cut < len; cut++)
+            for (size_t b = 0; b < sizeof(behind) - 1; b++) {
+                static const enum json_framing framings[] = {JSON_ONE, JSON_LINES};
+                for (size_t f = 0; f < 2; f++) {
+                    begin(records[i], len, framings[f]);
+                    taken += json_reader_next(r, &doc) != 0;
+                    begin(records[i], cut, framings[f]);
+                    memset(padded + cut, behind[b], LIMIT_JSON_PADDING);
+                    taken += json_reader_next(r, &doc) != WH_ESYNTAX;
+                    /* what the record itself goes on with */
+                    begin(records[i], len, framings[f]);
+                    if (json_reader_begin(r, padded, cut, framings[f]) != 0 ||
+                        json_reader_next(r, &doc) != WH_ESYNTAX)
+                        taken++;
+                    cuts += 2;
+                }
+            }
+    }
+    is_u64(taken, 0, "a cut record is refused, whatever stands behind it");
+    ok(cuts > 5000, "%" PRIu64 " cuts", cuts);
+}
+
+/* Records as wide and as long as the short way takes them, and wider and longer. */
+static void test_wide(void)
+{
+    struct json_reader *other = json_reader_new(32 * MIB);
+    struct json_doc a, b;
+    struct buf tight, spaced;
+    buf_init(&tight, SIZE_MAX);
+    buf_init(&spaced, SIZE_MAX);
+    for (unsigned members = 60; members <= 70; members++)
+        for (unsigned pass = 0; pass < 3; pass++) {
+            buf_put_str(&tight, "{");
+            buf_put_str(&spaced, "{ ");
+            for (unsigned i = 0; i < members; i++) {
+                buf_printf(&tight, "%s\"k%u\":%u", i > 0 ? "," : "", i * (pass + 1), i);
+                buf_printf(&spaced, "%s\"k%u\":%u", i > 0 ? "," : "", i * (pass + 1), i);
+            }
+            buf_put_str(&tight, "}\n");
+            buf_put_str(&spaced, "}\n");
+        }
+    for (size_t len = 64 * KIB - 20; len < 64 * KIB + 4; len++) {
+        buf_put_str(&tight, "{\"a\":\"");
+        buf_put_str(&spaced, "{ \"a\":\"");
+        memset(buf_extend(&tight, len), 'x', len);
+        memset(buf_extend(&spaced, len), 'x', len);
+        buf_put_str(&tight, "\"}\n");
+        buf_put_str(&spaced, "\"}\n");
+    }
+    size_t tight_len = tight.len, spaced_len = spaced.len;
+    ok(buf_extend(&tight, LIMIT_JSON_PADDING) != NULL &&
+           buf_extend(&spaced, LIMIT_JSON_PADDING) != NULL &&
+           json_reader_begin(r, tight.ptr, tight_len, JSON_LINES) == 0 &&
+           json_reader_begin(other, spaced.ptr, spaced_len, JSON_LINES) == 0,
+       "begin");
+    uint64_t records = 0, different = 0;
+    while (json_reader_next(r, &a) == 0) {
+        different += json_reader_next(other, &b) != 0 || !same_nodes(&a, &b);
+        records++;
+    }
+    is_u64(records, 11 * 3 + 24, "wide and long records");
+    is_u64(different, 0, "the same nodes");
+    json_reader_free(other);
+    buf_fini(&tight);
+    buf_fini(&spaced);
+}
+
 static void is_unescaped(const char *raw, const char *want, size_t want_len)
 {
     char dst[64];
@@ -473,6 +567,8 @@ int main(void)
     test_long();
     test_runs();
     test_flat();
+    test_cut();
+    test_wide();
     test_text();
     json_reader_free(r);
     json_reader_free(NULL);
