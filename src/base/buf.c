@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define BUF_CAP_MIN 256
 
@@ -19,6 +21,29 @@ void buf_fini(struct buf *b)
 {
     free(b->ptr);
     *b = (struct buf){0};
+}
+
+void buf_init_huge(struct buf *b)
+{
+    *b = (struct buf){.max = SIZE_MAX, .huge = true};
+}
+
+/* realloc() would move the pages about and so break the huge ones up. */
+static char *grow_huge(const struct buf *b, size_t *cap)
+{
+    if (*cap > SIZE_MAX / 4)
+        return NULL;
+    /* In whole pages, as aligned_alloc wants it. */
+    size_t size = (2 * *cap + BUF_HUGE_BYTES - 1) & ~(size_t)(BUF_HUGE_BYTES - 1);
+    char *ptr = aligned_alloc(BUF_HUGE_BYTES, size);
+    if (ptr == NULL)
+        return NULL;
+    (void)madvise(ptr, size, MADV_HUGEPAGE);
+    if (b->len > 0)
+        memcpy(ptr, b->ptr, b->len);
+    free(b->ptr);
+    *cap = size;
+    return ptr;
 }
 
 int buf_reserve_slow(struct buf *b, size_t n)
@@ -35,7 +60,7 @@ int buf_reserve_slow(struct buf *b, size_t n)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     if (cap > b->max)
         cap = b->max;
-    char *ptr = realloc(b->ptr, cap);
+    char *ptr = b->huge && cap >= BUF_HUGE_BYTES ? grow_huge(b, &cap) : realloc(b->ptr, cap);
     if (ptr == NULL) {
         b->failed = true;
         return -ENOMEM;

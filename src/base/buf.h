@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A growable byte buffer with a hard maximum.
  *
- * Growth doubles; nothing shrinks until buf_fini, so a buffer that is reused (buf_reset) stops
- * allocating once it has seen its largest content. Appends after a failure keep failing, so a run
- * of appends is checked once at the end with buf_ok(). Single-threaded. */
+ * Growth doubles (but see buf_init_huge); nothing shrinks until buf_fini, so a buffer that is
+ * reused (buf_reset) stops allocating once it has seen its largest content. Appends after a failure
+ * keep failing, so a run of appends is checked once at the end with buf_ok(). Single-threaded. */
 #ifndef WH_BASE_BUF_H
 #define WH_BASE_BUF_H
 
@@ -12,15 +12,25 @@
 
 #include <stdint.h>
 
+enum {
+    BUF_HUGE_BYTES = 2 * 1024 * 1024 /* a huge page of x86-64 and, mostly, arm64 */
+};
+
 struct buf {
     char *ptr;
     size_t len;  /* bytes used */
     size_t cap;  /* bytes allocated */
     size_t max;  /* never more than this many bytes; SIZE_MAX for none */
     bool failed; /* sticky: an append did not fit or memory ran out */
+    bool huge;   /* see buf_init_huge */
 };
 
 void buf_init(struct buf *b, size_t max);
+/* For contents that reach tens of MiB again and again; no maximum. From BUF_HUGE_BYTES on the
+ * buffer asks for the processor's huge pages (madvise(2), MADV_HUGEPAGE: a hint), since the first
+ * use of each page of 4 KiB costs more than what is written into it, and under a hypervisor many
+ * times more. It grows fourfold then: what is not yet used is address space and no memory. */
+void buf_init_huge(struct buf *b);
 void buf_fini(struct buf *b);
 
 /* Forget the content and the sticky failure, keep the memory. */

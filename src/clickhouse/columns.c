@@ -104,7 +104,7 @@ static bool allocate(struct ch_block *b, const uint32_t *columns)
     if (b->nodes == NULL || b->slots == NULL || b->slot_of_ordinal == NULL)
         return false;
     for (uint32_t i = 0; i < b->node_count; i++)
-        buf_init(&b->nodes[i].data, SIZE_MAX);
+        buf_init_huge(&b->nodes[i].data);
     for (uint32_t i = 0; i < b->table->column_count; i++)
         b->slot_of_ordinal[i] = -1;
     return true;
@@ -579,7 +579,7 @@ void ch_block_trim(struct ch_block *b, size_t keep_bytes)
         struct buf *data = &b->nodes[i].data;
         if (data->len == 0) {
             buf_fini(data);
-            buf_init(data, SIZE_MAX);
+            buf_init_huge(data);
             continue;
         }
         char *less = realloc(data->ptr, data->len); /* the first entries of a dictionary */

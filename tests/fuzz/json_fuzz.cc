@@ -47,7 +47,7 @@ std::string padded(const std::string &text)
 std::string minify(const struct json_doc *doc, const struct json_node *n)
 {
     /* buf.c is C: only json_put_minified touches the buffer. */
-    static struct buf out = {nullptr, 0, 0, SIZE_MAX, false};
+    static struct buf out = {nullptr, 0, 0, SIZE_MAX, false, false};
     buf_reset(&out);
     json_put_minified(&out, doc, n);
     CHECK(buf_ok(&out));

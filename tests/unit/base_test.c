@@ -44,6 +44,18 @@ static void test_buf(void)
            strlen("\"a\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\""),
            "JSON string: escapes, and U+FFFD for bytes that are not UTF-8");
     buf_fini(&b);
+
+    buf_init_huge(&b);
+    uint32_t wrong = 0, n = 3 * BUF_HUGE_BYTES;
+    for (uint32_t i = 0; i < n / 4; i++)
+        buf_put_le32(&b, i);
+    for (uint32_t i = 0; i < n / 4; i++)
+        wrong += memcmp(b.ptr + 4 * (size_t)i, &i, 4) != 0;
+    ok(buf_ok(&b) && b.len == n && wrong == 0, "a huge one keeps its content while it grows");
+    ok(((uintptr_t)b.ptr & (BUF_HUGE_BYTES - 1)) == 0, "and lies at a huge page's beginning");
+    ok(buf_reserve(&b, SIZE_MAX / 2) == -ENOMEM && !buf_ok(&b) && b.len == n,
+       "what memory has no room for is refused, and nothing is lost");
+    buf_fini(&b);
 }
 
 static void test_arena(void)
