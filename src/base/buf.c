@@ -17,33 +17,79 @@ void buf_init(struct buf *b, size_t max)
     *b = (struct buf){.max = max};
 }
 
-void buf_fini(struct buf *b)
-{
-    free(b->ptr);
-    *b = (struct buf){0};
-}
-
 void buf_init_huge(struct buf *b)
 {
     *b = (struct buf){.max = SIZE_MAX, .huge = true};
 }
 
-/* realloc() would move the pages about and so break the huge ones up. */
-static char *grow_huge(const struct buf *b, size_t *cap)
+/* From then on memory is the kernel's and not malloc's: that would hand what one column leaves,
+ * huge pages and all, to small allocations, and realloc() would break huge pages up. */
+static bool is_mapped(const struct buf *b)
 {
-    if (*cap > SIZE_MAX / 4)
+    return b->huge && b->cap >= BUF_HUGE_BYTES;
+}
+
+static void release(struct buf *b)
+{
+    if (is_mapped(b))
+        (void)munmap(b->ptr, b->cap);
+    else
+        free(b->ptr);
+}
+
+void buf_fini(struct buf *b)
+{
+    release(b);
+    *b = (struct buf){0};
+}
+
+/* size bytes, whole huge pages, at the beginning of one; NULL. */
+static char *map_huge(size_t size)
+{
+    size_t room = size + BUF_HUGE_BYTES;
+    char *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    if (p == MAP_FAILED)
         return NULL;
-    /* In whole pages, as aligned_alloc wants it. */
-    size_t size = (2 * *cap + BUF_HUGE_BYTES - 1) & ~(size_t)(BUF_HUGE_BYTES - 1);
-    char *ptr = aligned_alloc(BUF_HUGE_BYTES, size);
+    size_t before = -(uintptr_t)p & (BUF_HUGE_BYTES - 1), behind = BUF_HUGE_BYTES - before;
+    if (before > 0)
+        (void)munmap(p, before);
+    if (behind > 0)
+        (void)munmap(p + before + size, behind);
+    (void)madvise(p + before, size, MADV_HUGEPAGE);
+    return p + before;
+}
+
+static int grow_huge(struct buf *b, size_t cap)
+{
+    if (cap > SIZE_MAX / 4)
+        return -ENOMEM;
+    size_t size = (cap + BUF_HUGE_BYTES - 1) & ~(size_t)(BUF_HUGE_BYTES - 1);
+    char *ptr = map_huge(2 * size);
+    if (ptr != NULL)
+        size *= 2;
+    else
+        ptr = map_huge(size);
     if (ptr == NULL)
-        return NULL;
-    (void)madvise(ptr, size, MADV_HUGEPAGE);
+        return -ENOMEM;
     if (b->len > 0)
         memcpy(ptr, b->ptr, b->len);
-    free(b->ptr);
-    *cap = size;
-    return ptr;
+    release(b);
+    b->ptr = ptr;
+    b->cap = size;
+    return 0;
+}
+
+static int grow(struct buf *b, size_t cap)
+{
+    if (b->huge && cap >= BUF_HUGE_BYTES)
+        return grow_huge(b, cap);
+    char *ptr = realloc(b->ptr, cap);
+    if (ptr == NULL)
+        return -ENOMEM;
+    b->ptr = ptr;
+    b->cap = cap;
+    return 0;
 }
 
 int buf_reserve_slow(struct buf *b, size_t n)
@@ -60,14 +106,21 @@ int buf_reserve_slow(struct buf *b, size_t n)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     if (cap > b->max)
         cap = b->max;
-    char *ptr = b->huge && cap >= BUF_HUGE_BYTES ? grow_huge(b, &cap) : realloc(b->ptr, cap);
-    if (ptr == NULL) {
-        b->failed = true;
-        return -ENOMEM;
+    int rc = grow(b, cap);
+    b->failed = rc != 0;
+    return rc;
+}
+
+void buf_trim(struct buf *b)
+{
+    struct buf less = {.max = b->max, .huge = b->huge};
+    if (b->failed || buf_reserve(&less, b->len) != 0 || less.cap >= b->cap) {
+        release(&less);
+        return;
     }
-    b->ptr = ptr;
-    b->cap = cap;
-    return 0;
+    buf_put(&less, b->ptr, b->len);
+    release(b);
+    *b = less;
 }
 
 char *buf_extend(struct buf *b, size_t n)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A growable byte buffer with a hard maximum.
  *
- * Growth doubles (but see buf_init_huge); nothing shrinks until buf_fini, so a buffer that is
- * reused (buf_reset) stops allocating once it has seen its largest content. Appends after a failure
- * keep failing, so a run of appends is checked once at the end with buf_ok(). Single-threaded. */
+ * Growth doubles (but see buf_init_huge); nothing shrinks until buf_trim or buf_fini, so a buffer
+ * that is reused (buf_reset) stops allocating once it has seen its largest content. Appends after a
+ * failure keep failing, so a run of appends is checked once at the end with buf_ok().
+ * Single-threaded. */
 #ifndef WH_BASE_BUF_H
 #define WH_BASE_BUF_H
 
@@ -49,6 +50,9 @@ static inline struct slice buf_slice(const struct buf *b)
 {
     return (struct slice){b->ptr, b->len};
 }
+
+/* Give back what is more than twice the content. */
+void buf_trim(struct buf *b);
 
 /* Make room for n more bytes. 0, -ENOMEM, or WH_EFULL over max; both failures are sticky. */
 int buf_reserve_slow(struct buf *b, size_t n);

@@ -573,21 +573,10 @@ void ch_block_trim(struct ch_block *b, size_t keep_bytes)
         held += b->nodes[i].data.cap;
     if (held <= keep_bytes)
         return;
-    buf_fini(&b->scratch);
-    buf_init(&b->scratch, SIZE_MAX);
-    for (uint32_t i = 0; i < b->node_count; i++) {
-        struct buf *data = &b->nodes[i].data;
-        if (data->len == 0) {
-            buf_fini(data);
-            buf_init_huge(data);
-            continue;
-        }
-        char *less = realloc(data->ptr, data->len); /* the first entries of a dictionary */
-        if (less != NULL) {
-            data->ptr = less;
-            data->cap = data->len;
-        }
-    }
+    buf_reset(&b->scratch);
+    buf_trim(&b->scratch);
+    for (uint32_t i = 0; i < b->node_count; i++)
+        buf_trim(&b->nodes[i].data); /* not empty: the first entries of a dictionary */
 }
 
 /* ---- writing */

@@ -15,8 +15,8 @@
  *
  * Other lines are indexed a run at a time (whole lines of up to RUN_BYTES_MAX): the index stays in
  * the second-level cache and small whatever the body's size, and one bad line makes only its run
- * slow. A run after lines that went without one is short, and longer the more of them follow each
- * other. */
+ * slow. The first run after lines that went without one is short, and each that follows it is twice
+ * as long. */
 #include "json/json_scan.h"
 
 #include "base/limits.h"
@@ -106,11 +106,6 @@ namespace
 inline bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-inline bool is_digit(char c)
-{
-    return static_cast<unsigned char>(c - '0') < 10;
 }
 
 int refuse(json_reader *r, int code, const char *why)
@@ -268,7 +263,7 @@ inline const char *walk_scalar(const char *text, const uint32_t *at, uint32_t li
     node->flags = 0;
     *end = last + 1;
     const char *p = text + pos;
-    if (is_digit(*p) || *p == '-') {
+    if (json_is_digit(*p) || *p == '-') {
         node->kind = JSON_NUMBER;
         return json_number_valid(p, len, &node->flags) ? nullptr : ERR_NUMBER;
     }

@@ -14,11 +14,6 @@
 #include <emmintrin.h>
 #endif
 
-static inline bool is_digit(char c)
-{
-    return (unsigned char)(c - '0') < 10;
-}
-
 bool json_number_valid(const char *p, size_t len, uint8_t *flags)
 {
     const char *end = p + len;
@@ -27,15 +22,15 @@ bool json_number_valid(const char *p, size_t len, uint8_t *flags)
         *flags |= JSON_F_NEGATIVE;
         p++;
     }
-    if (p == end || !is_digit(*p))
+    if (p == end || !json_is_digit(*p))
         return false;
     if (*p++ != '0')
-        while (p < end && is_digit(*p))
+        while (p < end && json_is_digit(*p))
             p++;
     if (p < end && *p == '.') {
         *flags = (uint8_t)(*flags & ~JSON_F_INTEGER);
         const char *from = ++p;
-        while (p < end && is_digit(*p))
+        while (p < end && json_is_digit(*p))
             p++;
         if (p == from)
             return false;
@@ -46,7 +41,7 @@ bool json_number_valid(const char *p, size_t len, uint8_t *flags)
         if (p < end && (*p == '+' || *p == '-'))
             p++;
         const char *from = p;
-        while (p < end && is_digit(*p))
+        while (p < end && json_is_digit(*p))
             p++;
         if (p == from)
             return false;
@@ -58,7 +53,7 @@ static bool is_hex4(const char *p)
 {
     for (int i = 0; i < 4; i++) {
         char c = (char)(p[i] | 0x20);
-        if (!is_digit(p[i]) && !(c >= 'a' && c <= 'f'))
+        if (!json_is_digit(p[i]) && !(c >= 'a' && c <= 'f'))
             return false;
     }
     return true;
@@ -121,9 +116,8 @@ static inline uint64_t stops(const char *p)
 }
 #endif
 
-/* Nothing is read at or after the end but by what started before it: a string's last step, then,
- * when padding looked like a quote and a colon, a number's first eight bytes or a key of the shape.
- */
+/* What starts before the end is all that reads beyond it: a string's last step, or a key of the
+ * shape. */
 _Static_assert(LIMIT_JSON_PADDING >= STEP_BYTES + JSON_SHAPE_KEY_BYTES, "reads beyond the text");
 
 /* The string whose inside starts at p into *node; where its closing quote is, or NULL. */
@@ -176,9 +170,9 @@ static inline bool ends_value(char c)
 static const char *scan_rare(const char *p, const char *end, struct json_node *node)
 {
     const char *from = p;
-    if (*p == '-' || is_digit(*p)) {
+    if (*p == '-' || json_is_digit(*p)) {
         while (p < end &&
-               (is_digit(*p) || *p == '-' || *p == '+' || *p == '.' || (*p | 0x20) == 'e'))
+               (json_is_digit(*p) || *p == '-' || *p == '+' || *p == '.' || (*p | 0x20) == 'e'))
             p++;
         node->kind = JSON_NUMBER;
         return json_number_valid(from, (size_t)(p - from), &node->flags) ? p : NULL;
@@ -204,6 +198,8 @@ static inline const char *scan_scalar(const char *text, const char *p, const cha
                                       struct json_node *node)
 {
     const char *from = p;
+    if (p >= end)
+        return NULL;
     unsigned n = digits(p);
     if (n > 0 && n < 8 && ends_value(p[n]) && (*p != '0' || n == 1)) {
         node->kind = JSON_NUMBER;
@@ -247,7 +243,9 @@ static void key_learn(struct json_shape_key *k, const char *text, const struct j
 static inline const char *scan_key(struct json_shape *shape, uint32_t i, const char *text,
                                    const char *p, const char *end, struct json_node *node)
 {
-    struct json_shape_key *k = &shape->keys[i < JSON_SHAPE_KEYS ? i : 0];
+    /* Further members are compared with some key, too: they seldom have it, and that does no harm.
+     */
+    struct json_shape_key *k = &shape->keys[i % JSON_SHAPE_KEYS];
     if (__builtin_expect(key_is(k, p), 1)) {
         node->off = (uint32_t)(p - text);
         node->len = k->len;
@@ -267,15 +265,15 @@ static inline const char *scan_key(struct json_shape *shape, uint32_t i, const c
 uint32_t json_scan_flat(struct json_shape *shape, const char *text, size_t len,
                         struct json_node *nodes, uint32_t node_cap)
 {
+    uint32_t n = 1, members = 0;
+    if (len == 0 || *text != '{')
+        return 0;
     const char *p = text;
     const char *end = text + (len < JSON_SCAN_BYTES_MAX ? len : JSON_SCAN_BYTES_MAX);
-    uint32_t n = 1, members = 0;
-    if (len == 0 || *p != '{')
-        return 0;
     do {
-        struct json_node *node = &nodes[n];
         if (node_cap < n + 2 || ++p >= end || *p != '"')
             return 0;
+        struct json_node *node = &nodes[n];
         p = scan_key(shape, members, text, p + 1, end, node);
         if (p == NULL)
             return 0;

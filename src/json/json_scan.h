@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 enum {
-    /* Keys of a shape; longer ones, and those of further members, are read byte by byte. */
+    /* Keys of a shape; longer ones, and those of further members, are searched for their end. */
     JSON_SHAPE_KEYS = 64,
     JSON_SHAPE_KEY_BYTES = 16, /* a key with the quote and the colon behind it */
     /* Longer records go the long way at once. */
@@ -36,6 +36,11 @@ struct json_shape {
  * LIMIT_JSON_PADDING bytes beyond len. */
 uint32_t json_scan_flat(struct json_shape *shape, const char *text, size_t len,
                         struct json_node *nodes, uint32_t node_cap);
+
+static inline bool json_is_digit(char c)
+{
+    return (unsigned char)(c - '0') < 10;
+}
 
 /* Is p[0…len), a token that starts with '-' or a digit, a number? *flags are its node's then. */
 bool json_number_valid(const char *p, size_t len, uint8_t *flags);

@@ -16,6 +16,7 @@ struct text_reader *text_reader_new(void)
     buf_init(&r->out, SIZE_MAX);
     buf_init(&r->field, SIZE_MAX);
     buf_init(&r->scratch, SIZE_MAX);
+    buf_init(&r->value, SIZE_MAX);
     r->json = json_reader_new(LIMIT_TEXT_ROW_BYTES);
     if (r->json == NULL) {
         text_reader_free(r);
@@ -34,6 +35,7 @@ void text_reader_free(struct text_reader *r)
     buf_fini(&r->out);
     buf_fini(&r->field);
     buf_fini(&r->scratch);
+    buf_fini(&r->value);
     free(r->fields);
     free(r);
 }
@@ -368,7 +370,9 @@ int text_reader_next(struct text_reader *r, struct slice *json)
     *json = buf_slice(&r->out);
     buf_put(&r->out, padding, sizeof(padding));
     json->ptr = r->out.ptr;
-    return buf_ok(&r->out) && buf_ok(&r->field) && buf_ok(&r->scratch) ? 0 : -ENOMEM;
+    return buf_ok(&r->out) && buf_ok(&r->field) && buf_ok(&r->scratch) && buf_ok(&r->value)
+               ? 0
+               : -ENOMEM;
 }
 
 uint64_t text_reader_rows(const struct text_reader *r)

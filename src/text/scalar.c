@@ -2,6 +2,7 @@
 /* Single values: text without quotes and escapes in, JSON out. */
 #include "text/text_priv.h"
 
+#include <errno.h>
 #include <strings.h>
 
 /* Bytes that stand for themselves within a JSON string; 0x80 and above must be UTF-8 together. */
@@ -151,7 +152,11 @@ static bool is_enum_number(const struct ch_type *t, struct slice s)
 static int put_json(struct text_reader *r, struct slice text)
 {
     struct json_doc doc;
-    if (json_reader_begin(r->json, text.ptr, text.len, JSON_ONE) != 0 ||
+    buf_reset(&r->value);
+    buf_put_slice(&r->value, text);
+    if (buf_reserve(&r->value, LIMIT_JSON_PADDING) != 0)
+        return -ENOMEM;
+    if (json_reader_begin(r->json, r->value.ptr, text.len, JSON_ONE) != 0 ||
         json_reader_next(r->json, &doc) != 0 || json_reader_trailing(r->json))
         return text_refuse(r, 117, "Cannot parse JSON object here");
     json_put_minified(&r->out, &doc, &doc.nodes[0]);

@@ -27,6 +27,7 @@ struct text_reader {
     struct buf out;           /* the row as JSON */
     struct buf field;         /* a field without its quotes and escapes */
     struct buf scratch;       /* a string within a field, likewise */
+    struct buf value;         /* JSON of one field, readable bytes behind it */
     struct json_reader *json; /* for rows, and values of type JSON, that are JSON already */
     struct text_error error;
 };

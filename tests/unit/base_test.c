@@ -52,9 +52,20 @@ static void test_buf(void)
     for (uint32_t i = 0; i < n / 4; i++)
         wrong += memcmp(b.ptr + 4 * (size_t)i, &i, 4) != 0;
     ok(buf_ok(&b) && b.len == n && wrong == 0, "a huge one keeps its content while it grows");
-    ok(((uintptr_t)b.ptr & (BUF_HUGE_BYTES - 1)) == 0, "and lies at a huge page's beginning");
+    ok(((uintptr_t)b.ptr & (BUF_HUGE_BYTES - 1)) == 0 && b.cap % BUF_HUGE_BYTES == 0,
+       "and is whole huge pages");
     ok(buf_reserve(&b, SIZE_MAX / 2) == -ENOMEM && !buf_ok(&b) && b.len == n,
-       "what memory has no room for is refused, and nothing is lost");
+       "what the address space has no room for is refused, and nothing is lost");
+    buf_reset(&b);
+    ok(buf_reserve(&b, (size_t)1 << 47) == -ENOMEM && b.cap >= n, "and what the kernel refuses");
+    buf_reset(&b);
+    buf_put(&b, "abc", 3);
+    buf_trim(&b);
+    is_mem(b.ptr, b.len, "abc", 3, "trimmed, the content stays");
+    ok(b.cap < 1000, "and the rest is given back");
+    buf_reset(&b);
+    buf_trim(&b);
+    ok(b.cap == 0 && buf_ok(&b), "all of it when nothing is left");
     buf_fini(&b);
 }
 

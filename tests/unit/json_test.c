@@ -2,7 +2,7 @@
 /* Reader: grammar, framing, flags, limits. */
 #include "base/limits.h"
 #include "tests/lib/tap.h"
-#include "json/json.h"
+#include "json/json_scan.h"
 
 #include <stdlib.h>
 
@@ -376,7 +376,7 @@ static void put_random_value(struct buf *out)
 static void put_random_key(struct buf *out, unsigned i)
 {
     static const char *const keys[] = {
-        "id", "i", "thirteen_byte", "fourteen_bytes", "fifteen__bytes", "id", "host"};
+        "id", "i", "thirteen_byte", "fourteen_bytes", "fifteen__bytes_", "id", "host"};
     uint64_t kind = draw(20);
     if (kind == 0)
         put_random_string(out);
@@ -419,20 +419,49 @@ static bool same_nodes(const struct json_doc *a, const struct json_doc *b)
     return true;
 }
 
+/* The next record of both, each its own text. */
+static bool same_answer(struct json_reader *other, struct slice tight, struct slice spaced,
+                        enum json_framing framing)
+{
+    struct json_doc a, b;
+    if (json_reader_begin(r, tight.ptr, tight.len, framing) != 0 ||
+        json_reader_begin(other, spaced.ptr, spaced.len, framing) != 0)
+        return false;
+    int rc = json_reader_next(r, &a);
+    if (json_reader_next(other, &b) != rc)
+        return false;
+    if (rc != 0)
+        return strcmp(json_reader_error(r), json_reader_error(other)) == 0;
+    return same_nodes(&a, &b) &&
+           (framing != JSON_ONE || json_reader_trailing(r) == json_reader_trailing(other));
+}
+
+static struct slice line_of(const char **p)
+{
+    const char *from = *p, *nl = strchr(from, '\n');
+    *p = nl + 1;
+    return (struct slice){from, (size_t)(nl - from)};
+}
+
+/* All of them in one body, many in runs, and each by itself, which may need no index. */
 static void test_flat(void)
 {
     struct json_reader *other = json_reader_new(32 * MIB);
     struct buf tight, spaced;
     struct json_doc a, b;
-    uint64_t records = 0, refused = 0, different = 0;
+    static struct json_shape shape;
+    static struct json_node nodes[40];
+    uint64_t records = 0, refused = 0, different = 0, scanned = 0;
     int rc;
     buf_init(&tight, SIZE_MAX);
     buf_init(&spaced, SIZE_MAX);
     for (int i = 0; i < 20000; i++)
         put_random_record(&tight, &spaced);
     size_t tight_len = tight.len, spaced_len = spaced.len;
-    ok(buf_extend(&tight, LIMIT_JSON_PADDING) != NULL &&
-           buf_extend(&spaced, LIMIT_JSON_PADDING) != NULL &&
+    static const char padding[LIMIT_JSON_PADDING];
+    buf_put(&tight, padding, sizeof(padding));
+    buf_put(&spaced, padding, sizeof(padding));
+    ok(buf_ok(&tight) && buf_ok(&spaced) &&
            json_reader_begin(r, tight.ptr, tight_len, JSON_LINES) == 0 &&
            json_reader_begin(other, spaced.ptr, spaced_len, JSON_LINES) == 0,
        "begin");
@@ -446,9 +475,34 @@ static void test_flat(void)
     ok(records == 20000 && refused > 1000 && refused < 19000,
        "%" PRIu64 " records, %" PRIu64 " of them refused", records, refused);
     is_u64(different, 0, "without and with a space: the same nodes, the same refusals");
+    for (const char *t = tight.ptr, *s = spaced.ptr; t < tight.ptr + tight_len;) {
+        struct slice x = line_of(&t), y = line_of(&s);
+        scanned += json_scan_flat(&shape, x.ptr, x.len, nodes, 40) > 0;
+        different += !same_answer(other, x, y, JSON_ONE);
+        different += !same_answer(other, x, y, JSON_LINES);
+    }
+    ok(scanned > 4000, "%" PRIu64 " of them need no index", scanned);
+    is_u64(different, 0, "each by itself: the same nodes, the same refusals");
     json_reader_free(other);
     buf_fini(&tight);
     buf_fini(&spaced);
+}
+
+/* One reader, one text after the other: nothing of the one before is left. */
+static void test_again(void)
+{
+    for (int i = 0; i < 3; i++) {
+        is_run("{\"a\":1}", JSON_ONE, "{\"a\":1}");
+        is_run(" ", JSON_ONE, "");
+        is_run("{\"a\":1}", JSON_ONE, "{\"a\":1}");
+        is_run("[{\"a\":2},3]", JSON_ITEMS, "{\"a\":2} | 3");
+        is_run("{\"a\":1}\n{\"a\":\"\xc3\xa9\"}\n{\"a\":3}\r\n{\"a\":4\n{\"a\":5}\n{\"b\":[]}\n{"
+               "\"a\":7}",
+               JSON_LINES,
+               "{\"a\":1} | {\"a\":\"\xc3\xa9\"} | {\"a\":3} | !unexpected end | {\"a\":5} | "
+               "{\"b\":[]} | {\"a\":7}");
+        is_run("", JSON_LINES, "");
+    }
 }
 
 /* Every beginning of a record, whatever stands behind it, is refused; the reader has read the whole
@@ -459,31 +513,51 @@ static void test_cut(void)
         "{\"id\":12345,\"host\":\"web-1\",\"ok\":true,\"none\":null,\"x\":-1.5e3}",
         "{\"a\":\"0123456789012345678901234567890\",\"b\":\"\\n\\\\\",\"c\":false,\"d\":0}",
         "{\"s\":\"\",\"fourteen_bytes\":1,\"fifteen__bytes_\":12345678901234567890}"};
-    static const char behind[] = "}\",:{0e\\n \n";
+    /* "": what the record goes on with */
+    static const char *const behind[] = {"",  "}",  "\"}", "\":1}",    "\":\"\"}", ",\"a\":1}",
+                                         "0", "1,", "e1}", "\\\"}",    "\n}",      " }",
+                                         ":", "l}", "ue}", "\":true}", "{}",       "\"\":\"\":"};
+    static const enum json_framing framings[] = {JSON_ONE, JSON_LINES};
     struct json_doc doc;
-    uint64_t taken = 0, cuts = 0;
-    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
-        size_t len = strlen(records[i]);
-        for (size_t cut = 1; cut < len; cut++)
-            for (size_t b = 0; b < sizeof(behind) - 1; b++) {
-                static const enum json_framing framings[] = {JSON_ONE, JSON_LINES};
-                for (size_t f = 0; f < 2; f++) {
-                    begin(records[i], len, framings[f]);
-                    taken += json_reader_next(r, &doc) != 0;
-                    begin(records[i], cut, framings[f]);
-                    memset(padded + cut, behind[b], LIMIT_JSON_PADDING);
-                    taken += json_reader_next(r, &doc) != WH_ESYNTAX;
-                    /* what the record itself goes on with */
-                    begin(records[i], len, framings[f]);
-                    if (json_reader_begin(r, padded, cut, framings[f]) != 0 ||
-                        json_reader_next(r, &doc) != WH_ESYNTAX)
-                        taken++;
-                    cuts += 2;
+    uint64_t taken = 0, cuts = 0, whole = 0, wholes = 0;
+    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+        for (size_t f = 0; f < 2; f++, wholes++) {
+            size_t len = strlen(records[i]);
+            begin(records[i], len, framings[f]);
+            whole += json_reader_next(r, &doc) == 0;
+            for (size_t cut = 1; cut < len; cut++)
+                for (size_t k = 0; k < sizeof(behind) / sizeof(behind[0]); k++, cuts++) {
+                    /* Just as long as promised: what reads further is seen. */
+                    char *text = malloc(cut + LIMIT_JSON_PADDING);
+                    const char *more = k == 0 ? records[i] + cut : behind[k];
+                    memcpy(text, records[i], cut);
+                    for (size_t n = 0; n < LIMIT_JSON_PADDING; n++)
+                        text[cut + n] = more[n % strlen(more)];
+                    taken += json_reader_begin(r, text, cut, framings[f]) != 0 ||
+                             json_reader_next(r, &doc) != WH_ESYNTAX;
+                    free(text);
                 }
-            }
-    }
+        }
     is_u64(taken, 0, "a cut record is refused, whatever stands behind it");
-    ok(cuts > 5000, "%" PRIu64 " cuts", cuts);
+    ok(cuts > 5000 && whole == wholes, "%" PRIu64 " cuts", cuts);
+}
+
+/* Nodes are written where there is room and nowhere else. */
+static void test_room(void)
+{
+    static const char record[] = "{\"a\":1,\"b\":\"x\",\"c\":null}";
+    char text[sizeof(record) + LIMIT_JSON_PADDING] = {0};
+    static struct json_shape shape;
+    memcpy(text, record, sizeof(record));
+    for (uint32_t cap = 0; cap <= 8; cap++) {
+        struct json_node *nodes = malloc((cap + 1) * sizeof(*nodes));
+        memset(nodes, 0x5a, (cap + 1) * sizeof(*nodes));
+        struct json_node last = nodes[cap];
+        uint32_t n = json_scan_flat(&shape, text, sizeof(record) - 1, nodes, cap);
+        ok(n == (cap >= 7 ? 7 : 0) && memcmp(&last, &nodes[cap], sizeof(last)) == 0,
+           "room for %u nodes", cap);
+        free(nodes);
+    }
 }
 
 /* Records as wide and as long as the short way takes them, and wider and longer. */
@@ -567,7 +641,9 @@ int main(void)
     test_long();
     test_runs();
     test_flat();
+    test_again();
     test_cut();
+    test_room();
     test_wide();
     test_text();
     json_reader_free(r);

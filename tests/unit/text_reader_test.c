@@ -296,6 +296,33 @@ static void test_long_row(void)
     free(body);
 }
 
+/* JSON in a quoted field, of every length around the sizes that buffers have: what the JSON reader
+ * is given has readable bytes behind it (seen by AddressSanitizer). */
+static void test_json_field(void)
+{
+    static const struct text_options *const options[] = {&csv, &values};
+    static const char *const frames[][2] = {{"\"{\"\"a\"\":\"\"", "\"\"}\"\n"},
+                                            {"('{\\\"a\":\"", "\"}')\n"}};
+    static const uint32_t column[] = {4} /* kinds.j */;
+    uint32_t wrong = 0, rows = 0;
+    for (size_t f = 0; f < 2; f++)
+        for (size_t n = 200; n < 1100; n++, rows++) {
+            char body[1200 + LIMIT_JSON_PADDING] = {0};
+            struct slice json;
+            struct text_options o = *options[f];
+            o.columns = column;
+            o.column_count = 1;
+            size_t len = strlen(strcpy(body, frames[f][0]));
+            memset(body + len, 'x', n);
+            strcpy(body + len + n, frames[f][1]);
+            wrong += text_reader_begin(reader, schema_catalog_find(catalog, SLICE_LIT("kinds")), &o,
+                                       (struct slice){body, strlen(body)}) != 0 ||
+                     text_reader_next(reader, &json) != 0 || json.len < n;
+        }
+    is_u64(wrong, 0, "JSON in quoted fields of every length");
+    ok(rows == 1800, "%u rows", rows);
+}
+
 int main(void)
 {
     make_catalog();
@@ -305,6 +332,7 @@ int main(void)
     test_json();
     test_headers();
     test_long_row();
+    test_json_field();
     text_reader_free(reader);
     text_reader_free(NULL);
     schema_catalog_unref(catalog);
