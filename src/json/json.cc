@@ -197,16 +197,7 @@ bool nodes_grow(json_reader *r)
  * padding follows the text. */
 inline bool is_short_integer(const char *p, uint32_t len)
 {
-    if (len - 1 >= 8 || (*p == '0' && len > 1))
-        return false;
-    uint64_t word;
-    memcpy(&word, p, sizeof(word));
-    /* Bytes beyond the number shifted out; a byte is a digit when neither it nor it + 6 leaves 3x.
-     */
-    word <<= 8 * (8 - len);
-    word |= 0x3030303030303030u >> 4 >> (8 * len - 4);
-    return ((word & 0xf0f0f0f0f0f0f0f0u) |
-            (((word + 0x0606060606060606u) & 0xf0f0f0f0f0f0f0f0u) >> 4)) == 0x3333333333333333u;
+    return len - 1 < 8 && (*p != '0' || len == 1) && json_digits(p) >= len;
 }
 
 /* The last byte of the token at pos, given where the next token (or the limit) is. */

@@ -3,7 +3,6 @@
  * general reader starts again at the brace and finds the words for what is wrong. */
 #include "json/json_scan.h"
 
-#include "base/le.h"
 #include "base/limits.h"
 
 #include <string.h>
@@ -153,14 +152,6 @@ static inline const char *scan_string(const char *text, const char *p, const cha
 
 /* ---- numbers and words ---- */
 
-/* Digits at p, at most 8. */
-static inline unsigned digits(const char *p)
-{
-    uint64_t x = le64_get(p) ^ 0x3030303030303030u;
-    uint64_t others = (((x & 0x7f7f7f7f7f7f7f7fu) + 0x7676767676767676u) | x) & 0x8080808080808080u;
-    return others == 0 ? 8 : (unsigned)__builtin_ctzll(others) / 8;
-}
-
 static inline bool ends_value(char c)
 {
     return c == ',' || c == '}';
@@ -200,7 +191,7 @@ static inline const char *scan_scalar(const char *text, const char *p, const cha
     const char *from = p;
     if (p >= end)
         return NULL;
-    unsigned n = digits(p);
+    uint32_t n = json_digits(p);
     if (n > 0 && n < 8 && ends_value(p[n]) && (*p != '0' || n == 1)) {
         node->kind = JSON_NUMBER;
         node->flags = JSON_F_INTEGER;

@@ -4,6 +4,7 @@
 #ifndef WH_JSON_JSON_SCAN_H
 #define WH_JSON_JSON_SCAN_H
 
+#include "base/le.h"
 #include "json/json.h"
 
 #ifdef __cplusplus
@@ -40,6 +41,15 @@ uint32_t json_scan_flat(struct json_shape *shape, const char *text, size_t len,
 static inline bool json_is_digit(char c)
 {
     return (unsigned char)(c - '0') < 10;
+}
+
+/* Digits at p, at most 8; as many bytes are readable. */
+static inline uint32_t json_digits(const char *p)
+{
+    uint64_t x = le64_get(p) ^ 0x3030303030303030u;
+    /* Seven bits and 0x76 carry into the eighth for 10 and more. */
+    uint64_t others = (((x & 0x7f7f7f7f7f7f7f7fu) + 0x7676767676767676u) | x) & 0x8080808080808080u;
+    return others == 0 ? 8 : (uint32_t)__builtin_ctzll(others) / 8;
 }
 
 /* Is p[0…len), a token that starts with '-' or a digit, a number? *flags are its node's then. */

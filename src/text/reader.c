@@ -370,9 +370,7 @@ int text_reader_next(struct text_reader *r, struct slice *json)
     *json = buf_slice(&r->out);
     buf_put(&r->out, padding, sizeof(padding));
     json->ptr = r->out.ptr;
-    return buf_ok(&r->out) && buf_ok(&r->field) && buf_ok(&r->scratch) && buf_ok(&r->value)
-               ? 0
-               : -ENOMEM;
+    return buf_ok(&r->out) && buf_ok(&r->field) && buf_ok(&r->scratch) ? 0 : -ENOMEM;
 }
 
 uint64_t text_reader_rows(const struct text_reader *r)

@@ -387,6 +387,23 @@ static void put_random_key(struct buf *out, unsigned i)
 }
 
 /* The same record twice: without a space, and with one that makes it one for the general walk. */
+static void put_twice(struct buf *tight, struct buf *spaced, struct slice members, const char *end)
+{
+    buf_printf(tight, "{%.*s%s\n", SLICE_ARG(members), end);
+    buf_printf(spaced, "{ %.*s%s\n", SLICE_ARG(members), end);
+}
+
+static bool begin_both(struct json_reader *other, struct buf *tight, struct buf *spaced)
+{
+    static const char padding[LIMIT_JSON_PADDING];
+    size_t tight_len = tight->len, spaced_len = spaced->len;
+    buf_put(tight, padding, sizeof(padding));
+    buf_put(spaced, padding, sizeof(padding));
+    return buf_ok(tight) && buf_ok(spaced) &&
+           json_reader_begin(r, tight->ptr, tight_len, JSON_LINES) == 0 &&
+           json_reader_begin(other, spaced->ptr, spaced_len, JSON_LINES) == 0;
+}
+
 static void put_random_record(struct buf *tight, struct buf *spaced)
 {
     struct buf members;
@@ -399,8 +416,7 @@ static void put_random_record(struct buf *tight, struct buf *spaced)
         put_random_value(&members);
     }
     const char *end = draw(100) == 0 ? "}}" : draw(100) == 0 ? "" : draw(100) == 0 ? "} 1" : "}";
-    buf_printf(tight, "{%.*s%s\n", (int)members.len, members.len > 0 ? members.ptr : "", end);
-    buf_printf(spaced, "{ %.*s%s\n", (int)members.len, members.len > 0 ? members.ptr : "", end);
+    put_twice(tight, spaced, members.len > 0 ? buf_slice(&members) : SLICE_LIT(""), end);
     buf_fini(&members);
 }
 
@@ -457,14 +473,8 @@ static void test_flat(void)
     buf_init(&spaced, SIZE_MAX);
     for (int i = 0; i < 20000; i++)
         put_random_record(&tight, &spaced);
-    size_t tight_len = tight.len, spaced_len = spaced.len;
-    static const char padding[LIMIT_JSON_PADDING];
-    buf_put(&tight, padding, sizeof(padding));
-    buf_put(&spaced, padding, sizeof(padding));
-    ok(buf_ok(&tight) && buf_ok(&spaced) &&
-           json_reader_begin(r, tight.ptr, tight_len, JSON_LINES) == 0 &&
-           json_reader_begin(other, spaced.ptr, spaced_len, JSON_LINES) == 0,
-       "begin");
+    size_t tight_len = tight.len;
+    ok(begin_both(other, &tight, &spaced), "begin");
     while ((rc = json_reader_next(r, &a)) != WH_EEND) {
         different += json_reader_next(other, &b) != rc;
         different += rc == 0 && different == 0 && !same_nodes(&a, &b);
@@ -565,34 +575,24 @@ static void test_wide(void)
 {
     struct json_reader *other = json_reader_new(32 * MIB);
     struct json_doc a, b;
-    struct buf tight, spaced;
+    struct buf tight, spaced, members;
+    buf_init(&members, SIZE_MAX);
     buf_init(&tight, SIZE_MAX);
     buf_init(&spaced, SIZE_MAX);
-    for (unsigned members = 60; members <= 70; members++)
+    for (unsigned count = 60; count <= 70; count++)
         for (unsigned pass = 0; pass < 3; pass++) {
-            buf_put_str(&tight, "{");
-            buf_put_str(&spaced, "{ ");
-            for (unsigned i = 0; i < members; i++) {
-                buf_printf(&tight, "%s\"k%u\":%u", i > 0 ? "," : "", i * (pass + 1), i);
-                buf_printf(&spaced, "%s\"k%u\":%u", i > 0 ? "," : "", i * (pass + 1), i);
-            }
-            buf_put_str(&tight, "}\n");
-            buf_put_str(&spaced, "}\n");
+            buf_reset(&members);
+            for (unsigned i = 0; i < count; i++)
+                buf_printf(&members, "%s\"k%u\":%u", i > 0 ? "," : "", i * (pass + 1), i);
+            put_twice(&tight, &spaced, buf_slice(&members), "}");
         }
     for (size_t len = 64 * KIB - 20; len < 64 * KIB + 4; len++) {
-        buf_put_str(&tight, "{\"a\":\"");
-        buf_put_str(&spaced, "{ \"a\":\"");
-        memset(buf_extend(&tight, len), 'x', len);
-        memset(buf_extend(&spaced, len), 'x', len);
-        buf_put_str(&tight, "\"}\n");
-        buf_put_str(&spaced, "\"}\n");
+        buf_reset(&members);
+        buf_put_str(&members, "\"a\":\"");
+        memset(buf_extend(&members, len), 'x', len);
+        put_twice(&tight, &spaced, buf_slice(&members), "\"}");
     }
-    size_t tight_len = tight.len, spaced_len = spaced.len;
-    ok(buf_extend(&tight, LIMIT_JSON_PADDING) != NULL &&
-           buf_extend(&spaced, LIMIT_JSON_PADDING) != NULL &&
-           json_reader_begin(r, tight.ptr, tight_len, JSON_LINES) == 0 &&
-           json_reader_begin(other, spaced.ptr, spaced_len, JSON_LINES) == 0,
-       "begin");
+    ok(begin_both(other, &tight, &spaced), "begin");
     uint64_t records = 0, different = 0;
     while (json_reader_next(r, &a) == 0) {
         different += json_reader_next(other, &b) != 0 || !same_nodes(&a, &b);
@@ -601,6 +601,7 @@ static void test_wide(void)
     is_u64(records, 11 * 3 + 24, "wide and long records");
     is_u64(different, 0, "the same nodes");
     json_reader_free(other);
+    buf_fini(&members);
     buf_fini(&tight);
     buf_fini(&spaced);
 }
