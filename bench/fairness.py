@@ -12,6 +12,8 @@ Each flood has two controls, in the same minute and at the rate at which the flo
             table shares the machine with all the work that a flood makes, but not the daemon. The ratio to it is what
             sharing one daemon costs
   bare      the flood goes to a server that only reads and answers (bench/http_bare)
+Rounds with ours first and with the second one first take turns (but for `full`, whose rate ours finds): what a flood leaves
+behind, parts to be merged and pages to be written, is there for the next.
 What counts is the median of the rounds' p99: one stall of the disk, 100 ms long, is more than a hundredth of a round and of all rounds
 together; the figures of all together are told beside. An answer that takes longer than the next event is due in
 delays that one too, so times from when an event was sent are told beside. The clients are C, the flood's runs at nice 10.
@@ -116,13 +118,14 @@ def measure(b, work, started):
                 d, second = daemon(how), daemon(how)
                 quiet = file("quiet", d.port, "quiet", event, b"application/json")
                 noisy = file("noisy", d.port, "noisy", b.THOUSANDS[0], b"application/x-ndjson")
-                ours = beside(b, d, quiet, d.port, noisy, 0 if how == "full" else b.O.flood)
-                rate = max(1, round(ours["taken_per_second"])) if how == "full" else b.O.flood
-                drained(d)
-                out[how + "_ours"].append(ours)
-                out[how + "_second"].append(beside(b, d, quiet, second.port, noisy, rate))
-                drained(second)
-                out[how + "_bare"].append(beside(b, d, quiet, bare_port, noisy, rate))
+                port = {"ours": d.port, "second": second.port, "bare": bare_port}
+                rate = 0 if how == "full" else b.O.flood
+                for side in SIDES if how == "full" or n % 2 == 0 else (SIDES[1], SIDES[0], SIDES[2]):
+                    times = beside(b, d, quiet, port[side], noisy, rate)
+                    rate = rate or max(1, round(times["taken_per_second"]))
+                    out[f"{how}_{side}"].append(times)
+                    drained(d)
+                    drained(second)
                 end(d, second)
     finally:
         bare.terminate()

@@ -12,23 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define FILL_BYTES MIB
-
-/* Zeros over the whole file: an allocated but unwritten extent would cost a journal commit at each
- * first write, in the middle of wal_sync. */
-static int fill(const struct io *io, int fd, const char *head_page, uint64_t size)
-{
-    static const char zeros[FILL_BYTES];
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)head_page, .iov_len = WAL_HEAD_BYTES};
-    int rc = io->pwritev(io->ctx, fd, &iov, 1, 0);
-
-    for (uint64_t at = WAL_HEAD_BYTES; rc == 0 && at < size; at += iov.iov_len) {
-        iov.iov_base = (void *)(uintptr_t)zeros;
-        iov.iov_len = (size_t)(size - at < FILL_BYTES ? size - at : FILL_BYTES);
-        rc = io->pwritev(io->ctx, fd, &iov, 1, at);
-    }
-    return rc;
-}
+#define TRIM_MAX 16 /* a call: the next segment may be needed meanwhile */
 
 static int make_file(struct wal *w, struct wal_head *head, const char *tmp, const char *path,
                      int *fd)
@@ -44,7 +28,7 @@ static int make_file(struct wal *w, struct wal_head *head, const char *tmp, cons
     rc = io->fallocate(io->ctx, *fd, 0, head->segment_bytes);
     if (rc == -EOPNOTSUPP)
         rc = 0; /* a file system without it: writing the zeros finds out */
-    if (rc != 0 || (rc = fill(io, *fd, page, head->segment_bytes)) != 0 ||
+    if (rc != 0 || (rc = wal_fill(w, *fd, page, head->segment_bytes)) != 0 ||
         (rc = io->fsync(io->ctx, *fd)) != 0 || (rc = io->rename(io->ctx, tmp, path)) != 0)
         goto undo;
     w->dir_dirty = true;
@@ -215,7 +199,8 @@ static int trim_one(struct wal *w, struct wal_segment *seg, struct err *e)
     int rc = wal_segment_path(w, seg->head.number, path);
 
     if (rc == 0)
-        rc = pooled ? wal_pool_put(w, path, seg->head.number) : w->io->unlink(w->io->ctx, path);
+        rc = pooled ? wal_pool_put(w, path, seg->head.number)
+                    : wal_delete(w, path, seg->head.segment_bytes);
     if (rc != 0 && rc != -ENOENT) {
         wal_lock(&w->lock);
         seg->dying = false;
@@ -241,8 +226,8 @@ static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reus
     wal_segments_sweep(w);
     /* A hole is how recovery knows a missing segment, and a crash may undo unlinks and renames in
      * any order: each must be durable before the next. */
-    while ((rc = wal_sync_names(w)) == 0 &&
-           (!for_reuse || (w->pool_count < WAL_POOL_MAX && *deleted < WAL_POOL_MAX)) &&
+    while ((rc = wal_sync_names(w)) == 0 && *deleted < (for_reuse ? WAL_POOL_MAX : TRIM_MAX) &&
+           (!for_reuse || w->pool_count < WAL_POOL_MAX) &&
            (seg = trim_pick(w, index, before_ns)) != NULL) {
         if ((rc = trim_one(w, seg, e)) != 0)
             return rc;

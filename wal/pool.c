@@ -143,7 +143,7 @@ void wal_pool_yield(struct wal *w)
         int rc = pool_path(w, w->pool[w->pool_count - 1], path);
 
         if (rc == 0)
-            rc = w->io->unlink(w->io->ctx, path);
+            rc = wal_delete(w, path, w->segment_bytes);
         if (rc != 0 && rc != -ENOENT) {
             log_warn("wal.reuse_delete", "cannot delete %s: %s", path, err_text(rc));
             return;

@@ -123,18 +123,21 @@ bool wal_can_have_room(const struct wal *w, uint64_t n);
 
 /* Housekeeping thread. Make the next segment ready if none is (blocks: a new head page and two
  * syncs on the file of a trimmed segment; without one it allocates and zero-fills, which takes
- * long). 0 also when nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again.
- */
+ * long: in pieces with pauses between them, while the active segment has room enough). 0 also when
+ * nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again. */
 int wal_prepare(struct wal *w, struct err *e) WH_MUST_CHECK;
 /* Housekeeping thread. Delete sealed segments all of whose entries are below index and whose newest
- * entry is older than before_ns. Segments under an open cursor stay until it leaves. Returns how
- * many went through *deleted. */
+ * entry is older than before_ns, oldest first and at most 16 a call, in pieces with pauses as well.
+ * Segments under an open cursor stay until it leaves. Returns how many went through *deleted. */
 int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
              struct err *e) WH_MUST_CHECK;
 /* The same, oldest first, but at most two a call and only while fewer than two files wait to be
  * used again: what wal_prepare needs next, and no more. Cheap when nothing can go. */
 int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
                        struct err *e) WH_MUST_CHECK;
+/* From now on none of these pauses to leave the disk to others: the log is about to be closed. Any
+ * thread. */
+void wal_hurry(struct wal *w);
 void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min);
 /* The most bytes that the log may come to by its budget and by what the file system has to give
  * now; 0: neither is known. Any thread; asks the file system. */

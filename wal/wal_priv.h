@@ -106,8 +106,9 @@ struct wal {
     size_t pool_count;           /* same */
     uint64_t bytes;              /* lock: all segment files, those of the pool included */
     uint64_t bytes_max, free_bytes_min;
-    bool dir_dirty;   /* housekeeping: a name changed and the folder is not synced */
-    unsigned cursors; /* lock */
+    _Atomic bool hurry; /* wal_hurry was called */
+    bool dir_dirty;     /* housekeeping: a name changed and the folder is not synced */
+    unsigned cursors;   /* lock */
 };
 
 /* segment.c */
@@ -150,6 +151,13 @@ int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out,
 
 /* Names changed so far become durable. Housekeeping. */
 int wal_sync_names(struct wal *w);
+
+/* pace.c; housekeeping. Both sleep, unless the next segment is urgent or wal_hurry was called. */
+/* The head page and zeros to the end; what was written last is the caller's to sync. */
+int wal_fill(const struct wal *w, int fd, const char *head_page, uint64_t size);
+/* Unlink path, a file of size bytes, and give its blocks back. The name's end is not durable yet.
+ */
+int wal_delete(const struct wal *w, const char *path, uint64_t size);
 
 /* pool.c; housekeeping */
 bool wal_pool_name(const char *name);

@@ -504,6 +504,7 @@ void commit_stop(struct commit_log *c)
 {
     CHECK_MAGIC(c, COMMIT_MAGIC);
     atomic_store(&c->stopping, true);
+    wal_hurry(c->w);
     queue_wake(&c->proposals);
     queue_wake(&c->housekeeping_wake);
     (void)pthread_join(c->log_thread, NULL);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SEG_BYTES (64 * KIB)
@@ -273,11 +274,133 @@ static void test_seek_time(void)
     tmpdir_remove(dir);
 }
 
+/* --- whole files, in pieces ----------------------------------------------------------------- */
+
+#define PACED_SEG_BYTES (8 * MIB)
+#define PIECE_MOST      (2 * MIB + 4 * KIB)
+
+static struct {
+    int fd;                  /* last written to by pwritev */
+    uint64_t unsynced, most; /* bytes written since its last sync; the highest of those */
+    uint64_t cut_most;
+    uint32_t cuts, cuts_synced;
+    bool cut_named; /* a file was cut that had a name, or before the last cut was synced */
+} seen;
+
+static int seen_pwritev(void *ctx, int fd, const struct iovec *iov, int count, uint64_t offset)
+{
+    seen.unsynced = fd == seen.fd ? seen.unsynced : 0;
+    seen.fd = fd;
+    for (int i = 0; i < count; i++)
+        seen.unsynced += iov[i].iov_len;
+    seen.most = seen.unsynced > seen.most ? seen.unsynced : seen.most;
+    return io_posix()->pwritev(ctx, fd, iov, count, offset);
+}
+
+static int seen_fdatasync(void *ctx, int fd)
+{
+    seen.unsynced = 0;
+    return io_posix()->fdatasync(ctx, fd);
+}
+
+static int seen_fsync(void *ctx, int fd)
+{
+    seen.unsynced = 0;
+    seen.cuts_synced = seen.cuts;
+    return io_posix()->fsync(ctx, fd);
+}
+
+static int seen_ftruncate(void *ctx, int fd, uint64_t size)
+{
+    struct stat st;
+    must(fstat(fd, &st) == 0);
+    uint64_t cut = (uint64_t)st.st_size - size;
+    seen.cut_most = cut > seen.cut_most ? cut : seen.cut_most;
+    seen.cut_named |= st.st_nlink > 0 || seen.cuts_synced < seen.cuts;
+    seen.cuts++;
+    return io_posix()->ftruncate(ctx, fd, size);
+}
+
+/* Segments 1 to 4 full, all committed. */
+static uint64_t fill_four(struct wal *w)
+{
+    struct err e;
+    uint64_t i = 0;
+
+    while (i < 4 * (PACED_SEG_BYTES / MIB - 1)) {
+        int rc = append(w, i + 1, MIB);
+        if (rc == WH_EAGAIN) {
+            must(wal_prepare(w, &e) == 0);
+            continue;
+        }
+        must(rc == 0 && wal_sync(w, &e) == 0);
+        wal_commit(w, ++i);
+    }
+    return i;
+}
+
+enum why {
+    NO_HURRY,
+    NO_SPARE,
+    STOPPING
+};
+
+static void test_pieces(enum why why)
+{
+    struct io io = *io_posix();
+    char *dir = tmpdir_make();
+    struct wal_options o = {.path = dir, .segment_size_bytes = PACED_SEG_BYTES};
+    struct wal *w;
+    struct err e = {0};
+    uint64_t deleted, last;
+
+    memset(&seen, 0, sizeof(seen));
+    io.pwritev = seen_pwritev;
+    io.fdatasync = seen_fdatasync;
+    io.fsync = seen_fsync;
+    io.ftruncate = seen_ftruncate;
+    must(wal_open(&w, &io, &o, NULL, &e) == 0);
+    if (why == STOPPING)
+        wal_hurry(w);
+    ok(seen.most > MIB && seen.most <= PIECE_MOST, "the first segment is filled in pieces");
+    last = fill_four(w);
+    if (why != NO_SPARE)
+        must(wal_prepare(w, &e) == 0);
+    ok(seen.most <= PIECE_MOST, "every later one, too");
+
+    wal_set_budget(w, 1, 0); /* so nothing is kept to be used again */
+    ok(wal_trim(w, last, UINT64_MAX, &deleted, &e) == 0 && deleted == 3, "three segments go");
+    if (why == NO_HURRY)
+        ok(seen.cuts == 3 * (PACED_SEG_BYTES / (2 * MIB) - 1) && seen.cut_most == 2 * MIB &&
+               !seen.cut_named,
+           "in pieces, each synced, and after their names: %u cuts", seen.cuts);
+    else
+        ok(seen.cuts == 0, "at once when %s",
+           why == STOPPING ? "the log is about to be closed" : "the next segment is urgent");
+
+    wal_close(w);
+    must(wal_open(&w, &io, &o, NULL, &e) == 0);
+    wal_commit(w, last);
+    struct wal_cursor *c;
+    struct wal_view v;
+    must(wal_cursor_open(&c, w, 0, &e) == 0);
+    ok(wal_cursor_next(c, &v, &e) == 0 && payload_right(&v, MIB) &&
+           wal_cursor_seek(c, last, &e) == 0 && wal_cursor_next(c, &v, &e) == 0 &&
+           payload_right(&v, MIB),
+       "what stays can be read after a start");
+    wal_cursor_close(c);
+    wal_close(w);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     test_round_trip();
     test_batch_sections();
     test_tables_limit();
     test_seek_time();
+    test_pieces(NO_HURRY);
+    test_pieces(NO_SPARE);
+    test_pieces(STOPPING);
     return tap_done();
 }
