@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define TRIM_MAX 16 /* a call: the next segment may be needed meanwhile */
+#define TRIM_MAX 16 /* a call */
 
 static int make_file(struct wal *w, struct wal_head *head, const char *tmp, const char *path,
                      int *fd)
@@ -207,7 +207,7 @@ static int trim_one(struct wal *w, struct wal_segment *seg, struct err *e)
         wal_unlock(&w->lock);
         return err_set_errno(e, rc, "cannot delete %s; it stays in the log", path);
     }
-    w->dir_dirty = true;
+    w->dir_dirty = w->dir_dirty || pooled || rc == -ENOENT;
     log_info("wal.trimmed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64, seg->head.number,
              seg->first_index, seg->last_index);
     trim_drop(w, seg, pooled && rc == 0);
@@ -218,6 +218,7 @@ static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reus
                 uint64_t *deleted, struct err *e)
 {
     struct wal_segment *seg;
+    bool was_ready = wal_next_ready(w);
     int rc;
 
     CHECK_MAGIC(w, WAL_MAGIC);
@@ -226,7 +227,8 @@ static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reus
     wal_segments_sweep(w);
     /* A hole is how recovery knows a missing segment, and a crash may undo unlinks and renames in
      * any order: each must be durable before the next. */
-    while ((rc = wal_sync_names(w)) == 0 && *deleted < (for_reuse ? WAL_POOL_MAX : TRIM_MAX) &&
+    while ((rc = wal_sync_names(w)) == 0 && wal_next_ready(w) == was_ready &&
+           *deleted < (for_reuse ? WAL_POOL_MAX : TRIM_MAX) &&
            (!for_reuse || w->pool_count < WAL_POOL_MAX) &&
            (seg = trim_pick(w, index, before_ns)) != NULL) {
         if ((rc = trim_one(w, seg, e)) != 0)

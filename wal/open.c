@@ -19,6 +19,8 @@ static int options_check(const struct wal_options *o, struct err *e)
                              o->segment_size_bytes);
     if (o->group_bytes_max > WAL_SEGMENT_BYTES_MAX / 4)
         return err_set_errno(e, -EINVAL, "group size %" PRIu64, o->group_bytes_max);
+    if (o->piece_bytes > WAL_PIECE_BYTES_MAX)
+        return err_set_errno(e, -EINVAL, "piece size %" PRIu64, o->piece_bytes);
     return 0;
 }
 
@@ -49,6 +51,7 @@ static struct wal *wal_make(const struct io *io, const struct wal_options *o)
     w->lock_fd = -1;
     w->segment_bytes =
         o->segment_size_bytes != 0 ? o->segment_size_bytes : WAL_SEGMENT_BYTES_DEFAULT;
+    w->piece_bytes = o->piece_bytes != 0 ? o->piece_bytes : WAL_PIECE_BYTES_MAX;
     w->group_bytes_max = o->group_bytes_max != 0 ? o->group_bytes_max : WAL_GROUP_BYTES_DEFAULT;
     w->bytes_max = o->bytes_max;
     w->free_bytes_min = o->free_bytes_min;

@@ -8,16 +8,21 @@
 #include "io/clock.h"
 #include "wal/wal_priv.h"
 
-#define PIECE_BYTES  (2 * MIB)
+#define ZERO_BYTES   (WAL_PIECE_BYTES_MAX / IO_IOV_MAX)
 #define PAUSE_TIMES  3
 #define PAUSE_NS_MAX UINT64_C(50000000) /* how soon a change of the situation is seen */
 
-void wal_hurry(struct wal *w)
+void wal_set_hurry(struct wal *w, bool hurry)
 {
-    atomic_store(&w->hurry, true);
+    atomic_store(&w->hurry, hurry);
 }
 
-static bool stopping(const struct wal *w)
+bool wal_next_ready(const struct wal *w)
+{
+    return atomic_load_explicit(&w->spare_free, memory_order_relaxed) > 0;
+}
+
+static bool hurry(const struct wal *w)
 {
     return atomic_load_explicit(&w->hurry, memory_order_relaxed);
 }
@@ -38,57 +43,74 @@ static bool late(const struct wal *w, uint64_t free_before, uint64_t done, uint6
            (double)done / (double)size < (double)used / ((double)free_before * 3 / 4);
 }
 
-static void leave_disk(uint64_t since_ns)
+static void leave_disk(const struct wal *w, uint64_t since_ns)
 {
     uint64_t ns = (io_monotonic_ns() - since_ns) * PAUSE_TIMES;
 
-    io_sleep(ns < PAUSE_NS_MAX ? ns : PAUSE_NS_MAX);
+    w->io->pause(w->io->ctx, ns < PAUSE_NS_MAX ? ns : PAUSE_NS_MAX);
+}
+
+static int write_zeros(const struct io *io, int fd, uint64_t offset, uint64_t n)
+{
+    static const char zeros[ZERO_BYTES];
+    struct iovec iov[IO_IOV_MAX];
+    int count = 0;
+
+    for (; n > 0; n -= iov[count++].iov_len)
+        iov[count] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros,
+                                    .iov_len = (size_t)(n < ZERO_BYTES ? n : ZERO_BYTES)};
+    return io->pwritev(io->ctx, fd, iov, count, offset);
 }
 
 int wal_fill(const struct wal *w, int fd, const char *head_page, uint64_t size)
 {
-    static const char zeros[PIECE_BYTES];
     const struct io *io = w->io;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)head_page, .iov_len = WAL_HEAD_BYTES};
-    uint64_t free_before = active_free(w);
-    int rc = io->pwritev(io->ctx, fd, &iov, 1, 0);
+    struct iovec head = {.iov_base = (void *)(uintptr_t)head_page, .iov_len = WAL_HEAD_BYTES};
+    uint64_t free_before = active_free(w), n;
+    int rc = io->pwritev(io->ctx, fd, &head, 1, 0);
 
-    for (uint64_t at = WAL_HEAD_BYTES; rc == 0 && at < size; at += iov.iov_len) {
-        uint64_t since_ns = io_monotonic_ns(), left = size - at;
+    for (uint64_t at = WAL_HEAD_BYTES; rc == 0 && at < size; at += n) {
+        uint64_t since_ns = io_monotonic_ns();
 
-        iov.iov_base = (void *)(uintptr_t)zeros;
-        iov.iov_len = (size_t)(left < PIECE_BYTES ? left : PIECE_BYTES);
-        rc = io->pwritev(io->ctx, fd, &iov, 1, at);
-        left -= iov.iov_len;
-        if (rc != 0 || left == 0)
+        n = size - at < w->piece_bytes ? size - at : w->piece_bytes;
+        rc = write_zeros(io, fd, at, n);
+        if (rc != 0 || at + n == size)
             break;
         rc = io->fdatasync(io->ctx, fd);
-        if (rc == 0 && !stopping(w) && !late(w, free_before, size - left, size))
-            leave_disk(since_ns);
+        if (rc == 0 && !hurry(w) && !late(w, free_before, at + n, size))
+            leave_disk(w, since_ns);
     }
     return rc;
 }
 
-int wal_delete(const struct wal *w, const char *path, uint64_t size)
+/* Give back the blocks of a file without a name. What is left over goes with the handle. */
+static void cut(const struct wal *w, int fd, uint64_t size)
 {
     const struct io *io = w->io;
-    int fd = size > PIECE_BYTES ? io->open(io->ctx, path, IO_WRITE) : -1;
-    int rc = io->unlink(io->ctx, path);
 
-    if (fd < 0)
-        return rc;
-    /* The name is gone, whatever becomes of this; what is left over goes with the handle. */
-    while (rc == 0 && size > PIECE_BYTES) {
+    while (size > w->piece_bytes && !hurry(w) && wal_next_ready(w)) {
         uint64_t since_ns = io_monotonic_ns();
 
-        if (stopping(w) || (atomic_load_explicit(&w->spare_free, memory_order_relaxed) == 0 &&
-                            active_free(w) < w->segment_bytes / 2))
-            break; /* the next segment is to be made */
-        size -= PIECE_BYTES;
+        size -= w->piece_bytes;
         if (io->ftruncate(io->ctx, fd, size) != 0 || io->fsync(io->ctx, fd) != 0)
             break;
-        leave_disk(since_ns);
+        leave_disk(w, since_ns);
     }
+}
+
+int wal_delete(struct wal *w, const char *path, uint64_t size)
+{
+    const struct io *io = w->io;
+    int fd = size > w->piece_bytes ? io->open(io->ctx, path, IO_WRITE) : -1;
+    int rc = io->unlink(io->ctx, path);
+
+    w->dir_dirty = w->dir_dirty || rc == 0;
+    if (fd < 0)
+        return rc;
+    /* A name that came back after a crash must not belong to a file that was cut. If this fails it
+     * is tried again, and complained of, before the next change of names. */
+    if (rc == 0 && wal_sync_names(w) == 0)
+        cut(w, fd, size);
     (void)io->close(io->ctx, fd); /* nothing of it is kept */
     return rc;
 }

@@ -60,6 +60,8 @@ struct wal_options {
     uint64_t segment_size_bytes; /* multiple of 4 KiB, 64 KiB … 4 GiB; default 64 MiB */
     uint64_t group_bytes_max;    /* a group larger than this is closed; default 1 MiB. One entry may
                                     be larger */
+    uint64_t piece_bytes;        /* of a file that is filled or deleted: so much between two syncs;
+                                    default and most 2 MiB */
     uint64_t bytes_max;          /* budget for all segments; wal_prepare answers WH_EFULL beyond */
     uint64_t free_bytes_min;     /* free space of the file system that wal_prepare leaves */
     bool read_only;              /* for tools: no lock, no recovery writes; the tail is read as far
@@ -127,17 +129,18 @@ bool wal_can_have_room(const struct wal *w, uint64_t n);
  * nothing was to do; WH_EFULL budget; -ENOSPC. Not fatal: call again. */
 int wal_prepare(struct wal *w, struct err *e) WH_MUST_CHECK;
 /* Housekeeping thread. Delete sealed segments all of whose entries are below index and whose newest
- * entry is older than before_ns, oldest first and at most 16 a call, in pieces with pauses as well.
- * Segments under an open cursor stay until it leaves. Returns how many went through *deleted. */
+ * entry is older than before_ns, oldest first, in pieces with pauses as well: at most 16 a call,
+ * and no more once the prepared segment has come into use. Segments under an open cursor stay until
+ * it leaves. Returns how many went through *deleted: call again when there were any. */
 int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
              struct err *e) WH_MUST_CHECK;
 /* The same, oldest first, but at most two a call and only while fewer than two files wait to be
  * used again: what wal_prepare needs next, and no more. Cheap when nothing can go. */
 int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
                        struct err *e) WH_MUST_CHECK;
-/* From now on none of these pauses to leave the disk to others: the log is about to be closed. Any
- * thread. */
-void wal_hurry(struct wal *w);
+/* While set none of these pauses to leave the disk to others: somebody waits for room, or for them
+ * to end. Any thread, one at a time. */
+void wal_set_hurry(struct wal *w, bool hurry);
 void wal_set_budget(struct wal *w, uint64_t bytes_max, uint64_t free_bytes_min);
 /* The most bytes that the log may come to by its budget and by what the file system has to give
  * now; 0: neither is known. Any thread; asks the file system. */

@@ -25,8 +25,9 @@
 #define WAL_TMP_NAME            "prepare.tmp"
 #define WAL_LOCK_NAME           "lock"
 /* A trimmed segment that waits for its next life, under its former number. */
-#define WAL_POOL_FMT "reuse-%020" PRIu64 ".tmp"
-#define WAL_POOL_MAX 2
+#define WAL_POOL_FMT        "reuse-%020" PRIu64 ".tmp"
+#define WAL_PIECE_BYTES_MAX (2 * MIB)
+#define WAL_POOL_MAX        2
 /* Prepared segments at a time: one from wal_prepare, one more after a crash during a switch. */
 #define WAL_SPARE_MAX 4
 
@@ -69,7 +70,7 @@ struct wal {
     bool read_only;
     int lock_fd;
     uint64_t segment_bytes;
-    uint64_t group_bytes_max;
+    uint64_t group_bytes_max, piece_bytes;
     uint8_t cluster_id[16];
     uint64_t incarnation;
 
@@ -106,7 +107,7 @@ struct wal {
     size_t pool_count;           /* same */
     uint64_t bytes;              /* lock: all segment files, those of the pool included */
     uint64_t bytes_max, free_bytes_min;
-    _Atomic bool hurry; /* wal_hurry was called */
+    _Atomic bool hurry; /* wal_set_hurry */
     bool dir_dirty;     /* housekeeping: a name changed and the folder is not synced */
     unsigned cursors;   /* lock */
 };
@@ -152,12 +153,15 @@ int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out,
 /* Names changed so far become durable. Housekeeping. */
 int wal_sync_names(struct wal *w);
 
-/* pace.c; housekeeping. Both sleep, unless the next segment is urgent or wal_hurry was called. */
-/* The head page and zeros to the end; what was written last is the caller's to sync. */
+/* pace.c; housekeeping */
+/* A prepared segment waits. Any thread. */
+bool wal_next_ready(const struct wal *w);
+/* The head page and zeros to the end; what was written last is the caller's to sync. Sleeps, unless
+ * the file is urgent. */
 int wal_fill(const struct wal *w, int fd, const char *head_page, uint64_t size);
-/* Unlink path, a file of size bytes, and give its blocks back. The name's end is not durable yet.
- */
-int wal_delete(const struct wal *w, const char *path, uint64_t size);
+/* Unlink path, a file of size bytes, and give its blocks back: sleeps, while no segment has to be
+ * prepared; then what is left goes at once. wal_sync_names may still be to do. */
+int wal_delete(struct wal *w, const char *path, uint64_t size);
 
 /* pool.c; housekeeping */
 bool wal_pool_name(const char *name);

@@ -28,7 +28,7 @@
 #define COMMIT_MAGIC        0x434d4954u
 #define SUBSCRIBERS_MAX     8
 #define GROUP_ENTRIES_MAX   8192
-#define HOUSEKEEPING_MS     200 /* how soon a used-up spare segment is replaced */
+#define HOUSEKEEPING_MS     200 /* how soon a used-up spare segment is replaced, at rest */
 #define HOUSEKEEPING_BAD_MS 1000
 #define TRIM_EVERY_MS       1000
 #define REUSE_GRACE_MS      10000 /* what may be deleted waits so long to be used again instead */
@@ -225,13 +225,14 @@ static void sync_group(struct commit_log *c, uint32_t count, size_t bytes)
 static bool wait_for_room(struct commit_log *c, uint64_t bytes)
 {
     uint64_t until = io_monotonic_ns() + ROOM_WAIT_NS;
+    bool room;
+    wal_set_hurry(c->w, true);
     queue_wake(&c->housekeeping_wake);
-    while (!wal_has_room(c->w, bytes)) {
-        if (no_room_known(c) || atomic_load(&c->stopping) || io_monotonic_ns() > until)
-            return false;
+    while (!(room = wal_has_room(c->w, bytes)) && !no_room_known(c) && !atomic_load(&c->stopping) &&
+           io_monotonic_ns() < until)
         (void)poll(NULL, 0, ROOM_POLL_MS);
-    }
-    return true;
+    wal_set_hurry(c->w, false);
+    return room;
 }
 
 /* Short: only events that stand for themselves. The flusher's entries wait without harm, and the
@@ -387,10 +388,12 @@ static void *housekeeping_main(void *arg)
         int rc = prepare(c, &e);
         report_room(c, rc, &e);
         uint64_t now = io_monotonic_ns();
+        bool more = false;
         if (now - trimmed_ns > TRIM_EVERY_MS * UINT64_C(1000000)) {
-            (void)trim(c, wal_trim,
-                       atomic_load(&c->retain_ns) + REUSE_GRACE_MS * UINT64_C(1000000));
-            trimmed_ns = now;
+            /* It may take long: the next segment first, then more of it. */
+            more = trim(c, wal_trim,
+                        atomic_load(&c->retain_ns) + REUSE_GRACE_MS * UINT64_C(1000000)) > 0;
+            trimmed_ns = more ? trimmed_ns : now;
             struct wal_stats s;
             wal_stats_get(c->w, &s);
             metric_set(c->segments, (int64_t)s.segments);
@@ -398,7 +401,7 @@ static void *housekeeping_main(void *arg)
             metric_set(c->queued, (int64_t)queue_count(&c->proposals));
         }
         struct pollfd pfd = {.fd = queue_fd(&c->housekeeping_wake), .events = POLLIN};
-        (void)poll(&pfd, 1, rc == 0 ? HOUSEKEEPING_MS : HOUSEKEEPING_BAD_MS);
+        (void)poll(&pfd, 1, more ? 0 : rc == 0 ? HOUSEKEEPING_MS : HOUSEKEEPING_BAD_MS);
         queue_wake_ack(&c->housekeeping_wake);
     }
     return NULL;
@@ -504,10 +507,10 @@ void commit_stop(struct commit_log *c)
 {
     CHECK_MAGIC(c, COMMIT_MAGIC);
     atomic_store(&c->stopping, true);
-    wal_hurry(c->w);
     queue_wake(&c->proposals);
     queue_wake(&c->housekeeping_wake);
     (void)pthread_join(c->log_thread, NULL);
+    wal_set_hurry(c->w, true);
     (void)pthread_join(c->housekeeping_thread, NULL);
     struct queue_link *link;
     while ((link = queue_pop(&c->proposals)) != NULL)

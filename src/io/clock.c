@@ -28,12 +28,6 @@ uint64_t io_monotonic_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
-void io_sleep(uint64_t ns)
-{
-    must(ns < NS_PER_S);
-    (void)nanosleep(&(struct timespec){.tv_nsec = (long)ns}, NULL);
-}
-
 int io_random(void *p, size_t n)
 {
     unsigned char *at = p;

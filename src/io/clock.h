@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Time and chance: the only place of the daemon that asks the system for either.
  *
- * None of these block but io_sleep (io_random may, once, on a machine that has just booted). Any
- * thread. */
+ * None of these block (io_random may, once, on a machine that has just booted). Any thread. */
 #ifndef WH_IO_CLOCK_H
 #define WH_IO_CLOCK_H
 
@@ -17,9 +16,6 @@ uint64_t io_realtime_ns(void);
 
 /* Nanoseconds since some fixed moment; never goes backwards. For durations and timeouts. */
 uint64_t io_monotonic_ns(void);
-
-/* Sleep for ns, less than a second; a signal may end it early. */
-void io_sleep(uint64_t ns);
 
 /* Fill n bytes at p from the kernel's random source. 0 or -errno; with an error the bytes at p are
  * unspecified. */

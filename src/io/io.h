@@ -84,6 +84,9 @@ struct io {
     void (*unmap)(void *ctx, const void *p, size_t n);
 
     int (*random)(void *ctx, void *p, size_t n);
+
+    /* Sleep, to leave the device to others: less than a second; a signal may end it early. */
+    void (*pause)(void *ctx, uint64_t ns);
 };
 
 /* The real thing. Static; never fails. */

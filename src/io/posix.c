@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ctx is unused everywhere: the kernel is the state. */
@@ -278,6 +279,13 @@ static int posix_random(void *ctx, void *p, size_t n)
     return io_random(p, n);
 }
 
+static void posix_pause(void *ctx, uint64_t ns)
+{
+    (void)ctx;
+    must(ns < UINT64_C(1000000000));
+    (void)nanosleep(&(struct timespec){.tv_nsec = (long)ns}, NULL);
+}
+
 const struct io *io_posix(void)
 {
     static const struct io io = {
@@ -302,6 +310,7 @@ const struct io *io_posix(void)
         .map = posix_map,
         .unmap = posix_unmap,
         .random = posix_random,
+        .pause = posix_pause,
     };
     return &io;
 }

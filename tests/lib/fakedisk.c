@@ -596,6 +596,12 @@ static int fake_io_random(void *ctx, void *p, size_t n)
     return 0;
 }
 
+static void fake_pause(void *ctx, uint64_t ns)
+{
+    (void)ctx;
+    (void)ns;
+}
+
 /* --- outside -------------------------------------------------------------------------------- */
 
 struct fakedisk *fakedisk_new(uint64_t seed, uint32_t sector_bytes)
@@ -628,7 +634,8 @@ struct fakedisk *fakedisk_new(uint64_t seed, uint32_t sector_bytes)
                         .free_bytes = fake_free_bytes,
                         .map = fake_map,
                         .unmap = fake_unmap,
-                        .random = fake_io_random};
+                        .random = fake_io_random,
+                        .pause = fake_pause};
     return d;
 }
 

@@ -32,7 +32,9 @@ struct model {
     uint8_t epoch[INDEX_MAX]; /* which life of the process wrote it last */
 };
 
-static struct wal_options options = {.path = "w", .segment_size_bytes = SEG_BYTES};
+static struct wal_options options = {.path = "w",
+                                     .segment_size_bytes = SEG_BYTES,
+                                     .piece_bytes = SEG_BYTES / 2};
 static uint64_t runs, sometimes_torn, sometimes_lost_tail, sometimes_refused_open, sometimes_reused,
     sometimes_torn_reused;
 static int failures;
@@ -111,6 +113,16 @@ static void script_run(const struct io *io, struct model *m)
             m->trimmed = 12;
             if (wal_trim(w, 12, UINT64_MAX, &deleted, &e) != 0)
                 break;
+        }
+        if (i ==
+            36) { /* the next segment is ready and nothing is to be used again: cut in pieces */
+            m->trimmed = 24;
+            if (wal_prepare(w, &e) != 0)
+                break;
+            wal_set_budget(w, 1, 0);
+            if (wal_trim(w, 24, UINT64_MAX, &deleted, &e) != 0)
+                break;
+            wal_set_budget(w, 0, 0);
         }
         if (i >= 40 && i % 6 == 4) { /* three or four segments stay; their files go round */
             m->trimmed = i - 12;

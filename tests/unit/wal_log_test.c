@@ -283,8 +283,10 @@ static struct {
     int fd;                  /* last written to by pwritev */
     uint64_t unsynced, most; /* bytes written since its last sync; the highest of those */
     uint64_t cut_most;
-    uint32_t cuts, cuts_synced;
-    bool cut_named; /* a file was cut that had a name, or before the last cut was synced */
+    uint32_t cuts, cuts_synced, pauses;
+    bool folder_synced; /* since the last name was removed */
+    bool cut_early;     /* with a name that is left or may come back, or the last cut not synced */
+    struct wal *events_for; /* at the next sync of a piece 3 MiB of events come */
 } seen;
 
 static int seen_pwritev(void *ctx, int fd, const struct iovec *iov, int count, uint64_t offset)
@@ -299,7 +301,12 @@ static int seen_pwritev(void *ctx, int fd, const struct iovec *iov, int count, u
 
 static int seen_fdatasync(void *ctx, int fd)
 {
+    struct wal *w = seen.events_for;
+
+    seen.events_for = NULL;
     seen.unsynced = 0;
+    for (uint64_t n = 1; w != NULL && n <= 3; n++)
+        must(append(w, wal_commit_index(w) + n, MIB) == 0);
     return io_posix()->fdatasync(ctx, fd);
 }
 
@@ -310,15 +317,48 @@ static int seen_fsync(void *ctx, int fd)
     return io_posix()->fsync(ctx, fd);
 }
 
+static int seen_unlink(void *ctx, const char *path)
+{
+    seen.folder_synced = false;
+    return io_posix()->unlink(ctx, path);
+}
+
+static int seen_sync_dir(void *ctx, const char *path)
+{
+    seen.folder_synced = true;
+    return io_posix()->sync_dir(ctx, path);
+}
+
 static int seen_ftruncate(void *ctx, int fd, uint64_t size)
 {
     struct stat st;
     must(fstat(fd, &st) == 0);
     uint64_t cut = (uint64_t)st.st_size - size;
     seen.cut_most = cut > seen.cut_most ? cut : seen.cut_most;
-    seen.cut_named |= st.st_nlink > 0 || seen.cuts_synced < seen.cuts;
+    seen.cut_early |= st.st_nlink > 0 || !seen.folder_synced || seen.cuts_synced < seen.cuts;
     seen.cuts++;
     return io_posix()->ftruncate(ctx, fd, size);
+}
+
+static void seen_pause(void *ctx, uint64_t ns)
+{
+    (void)ctx;
+    seen.pauses += ns > 0;
+}
+
+static const struct io *seen_io(void)
+{
+    static struct io io;
+    io = *io_posix();
+    io.pwritev = seen_pwritev;
+    io.fdatasync = seen_fdatasync;
+    io.fsync = seen_fsync;
+    io.unlink = seen_unlink;
+    io.sync_dir = seen_sync_dir;
+    io.ftruncate = seen_ftruncate;
+    io.pause = seen_pause;
+    memset(&seen, 0, sizeof(seen));
+    return &io;
 }
 
 /* Segments 1 to 4 full, all committed. */
@@ -342,44 +382,40 @@ static uint64_t fill_four(struct wal *w)
 enum why {
     NO_HURRY,
     NO_SPARE,
-    STOPPING
+    HURRY
 };
 
 static void test_pieces(enum why why)
 {
-    struct io io = *io_posix();
+    const struct io *io = seen_io();
     char *dir = tmpdir_make();
     struct wal_options o = {.path = dir, .segment_size_bytes = PACED_SEG_BYTES};
     struct wal *w;
     struct err e = {0};
     uint64_t deleted, last;
 
-    memset(&seen, 0, sizeof(seen));
-    io.pwritev = seen_pwritev;
-    io.fdatasync = seen_fdatasync;
-    io.fsync = seen_fsync;
-    io.ftruncate = seen_ftruncate;
-    must(wal_open(&w, &io, &o, NULL, &e) == 0);
-    if (why == STOPPING)
-        wal_hurry(w);
+    must(wal_open(&w, io, &o, NULL, &e) == 0);
     ok(seen.most > MIB && seen.most <= PIECE_MOST, "the first segment is filled in pieces");
     last = fill_four(w);
     if (why != NO_SPARE)
         must(wal_prepare(w, &e) == 0);
-    ok(seen.most <= PIECE_MOST, "every later one, too");
+    ok(seen.most <= PIECE_MOST && seen.pauses == 0,
+       "every later one, too, without pauses where the active one is full");
 
+    if (why == HURRY)
+        wal_set_hurry(w, true);
     wal_set_budget(w, 1, 0); /* so nothing is kept to be used again */
     ok(wal_trim(w, last, UINT64_MAX, &deleted, &e) == 0 && deleted == 3, "three segments go");
     if (why == NO_HURRY)
-        ok(seen.cuts == 3 * (PACED_SEG_BYTES / (2 * MIB) - 1) && seen.cut_most == 2 * MIB &&
-               !seen.cut_named,
-           "in pieces, each synced, and after their names: %u cuts", seen.cuts);
+        ok(seen.cuts == 3 * (PACED_SEG_BYTES / (2 * MIB) - 1) && seen.pauses == seen.cuts &&
+               seen.cut_most == 2 * MIB && !seen.cut_early,
+           "in pieces, each synced, with pauses, after their names: %u cuts", seen.cuts);
     else
         ok(seen.cuts == 0, "at once when %s",
-           why == STOPPING ? "the log is about to be closed" : "the next segment is urgent");
+           why == HURRY ? "somebody waits" : "the next segment is urgent");
 
     wal_close(w);
-    must(wal_open(&w, &io, &o, NULL, &e) == 0);
+    must(wal_open(&w, io, &o, NULL, &e) == 0);
     wal_commit(w, last);
     struct wal_cursor *c;
     struct wal_view v;
@@ -393,14 +429,45 @@ static void test_pieces(enum why why)
     tmpdir_remove(dir);
 }
 
+/* A segment is prepared while the active one has nearly all its room: nothing, or 3 MiB of
+ * events, come meanwhile. */
+static void test_fill_pauses(bool events)
+{
+    const struct io *io = seen_io();
+    char *dir = tmpdir_make();
+    struct wal_options o = {.path = dir, .segment_size_bytes = PACED_SEG_BYTES};
+    struct wal *w;
+    struct err e = {0};
+
+    must(wal_open(&w, io, &o, NULL, &e) == 0);
+    must(append(w, 1, MIB) == 0 && wal_sync(w, &e) == 0);
+    wal_commit(w, 1);
+    if (events)
+        seen.events_for = w;
+    must(wal_prepare(w, &e) == 0);
+    if (events)
+        ok(seen.pauses == 1,
+           "a segment that falls behind the events is filled without pauses "
+           "until it has caught up (%u)",
+           seen.pauses);
+    else
+        ok(seen.pauses == PACED_SEG_BYTES / (2 * MIB) - 1, "else with one after each piece (%u)",
+           seen.pauses);
+    ok(wal_sync(w, &e) == 0, "and the log goes on");
+    wal_close(w);
+    tmpdir_remove(dir);
+}
+
 int main(void)
 {
     test_round_trip();
     test_batch_sections();
     test_tables_limit();
     test_seek_time();
+    test_fill_pauses(false);
+    test_fill_pauses(true);
     test_pieces(NO_HURRY);
     test_pieces(NO_SPARE);
-    test_pieces(STOPPING);
+    test_pieces(HURRY);
     return tap_done();
 }
