@@ -218,11 +218,12 @@ static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reus
                 uint64_t *deleted, struct err *e)
 {
     struct wal_segment *seg;
-    bool was_ready = wal_next_ready(w);
+    bool was_ready;
     int rc;
 
     CHECK_MAGIC(w, WAL_MAGIC);
     must(!w->read_only);
+    was_ready = wal_next_ready(w);
     *deleted = 0;
     wal_segments_sweep(w);
     /* A hole is how recovery knows a missing segment, and a crash may undo unlinks and renames in

@@ -19,7 +19,7 @@ static int options_check(const struct wal_options *o, struct err *e)
                              o->segment_size_bytes);
     if (o->group_bytes_max > WAL_SEGMENT_BYTES_MAX / 4)
         return err_set_errno(e, -EINVAL, "group size %" PRIu64, o->group_bytes_max);
-    if (o->piece_bytes > WAL_PIECE_BYTES_MAX)
+    if (o->piece_bytes > WAL_PIECE_BYTES_MAX || o->piece_bytes % WAL_BLOCK_BYTES != 0)
         return err_set_errno(e, -EINVAL, "piece size %" PRIu64, o->piece_bytes);
     return 0;
 }

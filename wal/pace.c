@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Housekeeping's work on whole files, in pieces: one is made durable, then the disk is left to the
- * others for three times as long as it took.
+ * others for three times as long as it took, 50 ms at most.
  *
  * A sync waits for whatever the device has been given before. Where that is 64 MiB of zeros at
  * once, or the discard of a deleted segment (mount option discard), every sync of the active
  * segment takes 30 to 70 ms longer; behind a piece it is 1 to 3 ms. */
+#include "base/log.h"
 #include "io/clock.h"
 #include "wal/wal_priv.h"
 
@@ -107,9 +108,12 @@ int wal_delete(struct wal *w, const char *path, uint64_t size)
     w->dir_dirty = w->dir_dirty || rc == 0;
     if (fd < 0)
         return rc;
-    /* A name that came back after a crash must not belong to a file that was cut. If this fails it
-     * is tried again, and complained of, before the next change of names. */
-    if (rc == 0 && wal_sync_names(w) == 0)
+    /* A name that came back after a crash must not belong to a file that was cut. */
+    int sync_rc = rc == 0 ? wal_sync_names(w) : 0;
+    if (sync_rc != 0)
+        log_warn("wal.sync_dir", "cannot sync the folder %s: %s; it is tried again", w->path,
+                 err_text(sync_rc));
+    if (rc == 0 && sync_rc == 0)
         cut(w, fd, size);
     (void)io->close(io->ctx, fd); /* nothing of it is kept */
     return rc;

@@ -61,7 +61,7 @@ struct wal_options {
     uint64_t group_bytes_max;    /* a group larger than this is closed; default 1 MiB. One entry may
                                     be larger */
     uint64_t piece_bytes;        /* of a file that is filled or deleted: so much between two syncs;
-                                    default and most 2 MiB */
+                                    a multiple of 4 KiB, default and most 2 MiB */
     uint64_t bytes_max;          /* budget for all segments; wal_prepare answers WH_EFULL beyond */
     uint64_t free_bytes_min;     /* free space of the file system that wal_prepare leaves */
     bool read_only;              /* for tools: no lock, no recovery writes; the tail is read as far
@@ -138,6 +138,8 @@ int wal_trim(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *delete
  * used again: what wal_prepare needs next, and no more. Cheap when nothing can go. */
 int wal_trim_for_reuse(struct wal *w, uint64_t index, uint64_t before_ns, uint64_t *deleted,
                        struct err *e) WH_MUST_CHECK;
+/* A prepared segment waits to be used. Any thread. */
+bool wal_next_ready(const struct wal *w);
 /* While set none of these pauses to leave the disk to others: somebody waits for room, or for them
  * to end. Any thread, one at a time. */
 void wal_set_hurry(struct wal *w, bool hurry);

@@ -20,14 +20,14 @@
 #define CURSOR_MAGIC 0x57414c43u
 
 #define WAL_GROUP_BYTES_DEFAULT MIB
+#define WAL_PIECE_BYTES_MAX     (2 * MIB)
 #define WAL_PATH_CAP            1024
 #define WAL_NAME_CAP            32
 #define WAL_TMP_NAME            "prepare.tmp"
 #define WAL_LOCK_NAME           "lock"
 /* A trimmed segment that waits for its next life, under its former number. */
-#define WAL_POOL_FMT        "reuse-%020" PRIu64 ".tmp"
-#define WAL_PIECE_BYTES_MAX (2 * MIB)
-#define WAL_POOL_MAX        2
+#define WAL_POOL_FMT "reuse-%020" PRIu64 ".tmp"
+#define WAL_POOL_MAX 2
 /* Prepared segments at a time: one from wal_prepare, one more after a crash during a switch. */
 #define WAL_SPARE_MAX 4
 
@@ -154,13 +154,13 @@ int wal_segment_create(struct wal *w, uint64_t number, struct wal_segment **out,
 int wal_sync_names(struct wal *w);
 
 /* pace.c; housekeeping */
-/* A prepared segment waits. Any thread. */
-bool wal_next_ready(const struct wal *w);
 /* The head page and zeros to the end; what was written last is the caller's to sync. Sleeps, unless
  * the file is urgent. */
 int wal_fill(const struct wal *w, int fd, const char *head_page, uint64_t size);
-/* Unlink path, a file of size bytes, and give its blocks back: sleeps, while no segment has to be
- * prepared; then what is left goes at once. wal_sync_names may still be to do. */
+/* Unlink path, a file of size bytes, and give its blocks back. Sleeps, while a prepared segment
+ * waits and nobody is in a hurry; otherwise what is left goes at once. wal_sync_names may still be
+ * to do.
+ */
 int wal_delete(struct wal *w, const char *path, uint64_t size);
 
 /* pool.c; housekeeping */

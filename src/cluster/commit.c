@@ -389,7 +389,9 @@ static void *housekeeping_main(void *arg)
         report_room(c, rc, &e);
         uint64_t now = io_monotonic_ns();
         bool more = false;
-        if (now - trimmed_ns > TRIM_EVERY_MS * UINT64_C(1000000)) {
+        if (rc == 0 && !wal_next_ready(c->w)) {
+            more = true; /* used up already */
+        } else if (now - trimmed_ns > TRIM_EVERY_MS * UINT64_C(1000000)) {
             /* It may take long: the next segment first, then more of it. */
             more = trim(c, wal_trim,
                         atomic_load(&c->retain_ns) + REUSE_GRACE_MS * UINT64_C(1000000)) > 0;
@@ -470,6 +472,7 @@ int commit_start(struct commit_log **out, struct wal *w, const struct commit_opt
     c->time_ns = wal_time_max(w) + DEAD_LETTER_SPAN_NS;
     atomic_store(&c->order_ns, c->time_ns);
     c->next_index = stats.last_index + 1;
+    wal_set_hurry(w, false);
     metrics_make(c);
     int rc = queue_init(&c->proposals, options->queue_cap);
     if (rc != 0)

@@ -389,7 +389,7 @@ static bool check_head(struct walk *wk, int fd, uint64_t number)
 }
 
 /* The daemon trimmed the segment while it was read: its file may have been used again under our
- * eyes. It has another name by then. */
+ * eyes. It has another name by then, or none. */
 static bool forgive_trimmed(struct walk *wk, unsigned damages_before)
 {
     int fd;

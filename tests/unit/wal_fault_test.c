@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/magic.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,11 +32,14 @@ static int append_len(struct wal *w, uint64_t index, size_t len)
     return wal_append(w, &en);
 }
 
+static uint64_t piece_bytes; /* of the logs that open_log opens; 0: larger than their segments */
+
 static struct wal *open_log(const struct io *io, const char *path, uint64_t bytes_max,
                             uint64_t free_min)
 {
     struct wal_options o = {.path = path,
                             .segment_size_bytes = SEG_BYTES,
+                            .piece_bytes = piece_bytes,
                             .bytes_max = bytes_max,
                             .free_bytes_min = free_min};
     struct wal *w;
@@ -240,6 +244,70 @@ static void test_reuse_fails(void)
         wal_close(w);
         fakedisk_free(d);
     }
+}
+
+/* Six segments, the next one ready, nothing to be used again. */
+static struct wal *ready_to_delete(struct fakedisk *d)
+{
+    uint64_t index;
+    struct wal *w = six_segments(d, &index);
+    struct err e;
+
+    must(wal_prepare(w, &e) == 0);
+    wal_set_budget(w, 1, 0);
+    return w;
+}
+
+/* Each call of deleting in pieces fails once, or is the last before a crash. */
+static void test_delete_fails(void)
+{
+    uint64_t deleted, more, calls;
+    struct err e;
+
+    piece_bytes = SEG_BYTES / 2;
+    struct fakedisk *d = fakedisk_new(9, 512);
+    struct wal *w = ready_to_delete(d);
+    calls = fakedisk_calls(d);
+    int rc = wal_trim(w, 60, UINT64_MAX, &deleted, &e);
+    calls = fakedisk_calls(d) - calls;
+    ok(rc == 0 && deleted >= 2 && calls == 4 * deleted,
+       "unlinked, folder synced, cut, synced: %" PRIu64 " segments", deleted);
+    wal_close(w);
+    fakedisk_free(d);
+
+    for (unsigned n = 1; n <= calls; n++) {
+        d = fakedisk_new(n, 512);
+        w = ready_to_delete(d);
+        fakedisk_fail(d, FAKEDISK_CHANGES, n, -EIO, false);
+        rc = wal_trim(w, 60, UINT64_MAX, &deleted, &e);
+        more = 0;
+        ok((rc == 0 || (rc == -EIO && wal_trim(w, 60, UINT64_MAX, &more, &e) == 0)) &&
+               deleted + more == calls / 4,
+           "call %u of deleting fails: they go all the same", n);
+        wal_close(w);
+        fakedisk_restart(d, FAKEDISK_NONE);
+        w = open_log(fakedisk_io(d), "w", 0, 0);
+        ok(w != NULL, "and the log opens again");
+        wal_close(w);
+        fakedisk_free(d);
+    }
+    for (unsigned n = 1; n <= 6; n++) {
+        d = fakedisk_new(n, 512);
+        w = ready_to_delete(d);
+        fakedisk_fail(d, FAKEDISK_SYNC_DIR, 1, -EIO, false);
+        fakedisk_stop_at(d, n);
+        rc = wal_trim(w, 60, UINT64_MAX, &deleted, &e);
+        wal_close(w);
+        fakedisk_restart(d, FAKEDISK_NONE);
+        w = open_log(fakedisk_io(d), "w", 0, 0);
+        ok(rc == -EIO && w != NULL,
+           "the folder cannot be synced, power fails at call %u: no name comes back for half a "
+           "file",
+           n);
+        wal_close(w);
+        fakedisk_free(d);
+    }
+    piece_bytes = 0;
 }
 
 /* A used file is not written to while a crash could still give it its old name. */
@@ -573,6 +641,7 @@ int main(void)
     test_full();
     test_reuse();
     test_reuse_fails();
+    test_delete_fails();
     test_reuse_unsynced();
     test_reuse_other();
     test_trim_last_sealed();
