@@ -207,7 +207,6 @@ static int trim_one(struct wal *w, struct wal_segment *seg, struct err *e)
         wal_unlock(&w->lock);
         return err_set_errno(e, rc, "cannot delete %s; it stays in the log", path);
     }
-    w->dir_dirty = w->dir_dirty || pooled || rc == -ENOENT;
     log_info("wal.trimmed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64, seg->head.number,
              seg->first_index, seg->last_index);
     trim_drop(w, seg, pooled && rc == 0);

@@ -9,6 +9,8 @@
 #include "io/clock.h"
 #include "wal/wal_priv.h"
 
+#include <errno.h>
+
 #define ZERO_BYTES   (WAL_PIECE_BYTES_MAX / IO_IOV_MAX)
 #define PAUSE_TIMES  3
 #define PAUSE_NS_MAX UINT64_C(50000000) /* how soon a change of the situation is seen */
@@ -63,6 +65,8 @@ static int write_zeros(const struct io *io, int fd, uint64_t offset, uint64_t n)
     return io->pwritev(io->ctx, fd, iov, count, offset);
 }
 
+/* Zeros to the end: an allocated but unwritten extent would cost a journal commit at each first
+ * write, in the middle of wal_sync. */
 int wal_fill(const struct wal *w, int fd, const char *head_page, uint64_t size)
 {
     const struct io *io = w->io;
@@ -105,16 +109,19 @@ int wal_delete(struct wal *w, const char *path, uint64_t size)
     int fd = size > w->piece_bytes ? io->open(io->ctx, path, IO_WRITE) : -1;
     int rc = io->unlink(io->ctx, path);
 
-    w->dir_dirty = w->dir_dirty || rc == 0;
+    w->dir_dirty = w->dir_dirty || rc == 0 || rc == -ENOENT;
     if (fd < 0)
         return rc;
     /* A name that came back after a crash must not belong to a file that was cut. */
-    int sync_rc = rc == 0 ? wal_sync_names(w) : 0;
-    if (sync_rc != 0)
-        log_warn("wal.sync_dir", "cannot sync the folder %s: %s; it is tried again", w->path,
-                 err_text(sync_rc));
-    if (rc == 0 && sync_rc == 0)
-        cut(w, fd, size);
+    if (rc == 0) {
+        int sync_rc = wal_sync_names(w);
+
+        if (sync_rc == 0)
+            cut(w, fd, size);
+        else
+            log_warn("wal.sync_dir", "cannot sync the folder %s: %s; it is tried again", w->path,
+                     err_text(sync_rc));
+    }
     (void)io->close(io->ctx, fd); /* nothing of it is kept */
     return rc;
 }

@@ -46,7 +46,11 @@ int wal_pool_put(struct wal *w, const char *path, uint64_t number)
     char to[WAL_PATH_CAP];
     int rc = pool_path(w, number, to);
 
-    return rc != 0 ? rc : w->io->rename(w->io->ctx, path, to);
+    if (rc != 0)
+        return rc;
+    rc = w->io->rename(w->io->ctx, path, to);
+    w->dir_dirty = w->dir_dirty || rc == 0 || rc == -ENOENT;
+    return rc;
 }
 
 /* The newest waiting file is no longer one; its bytes are not counted any more. */

@@ -472,7 +472,6 @@ int commit_start(struct commit_log **out, struct wal *w, const struct commit_opt
     c->time_ns = wal_time_max(w) + DEAD_LETTER_SPAN_NS;
     atomic_store(&c->order_ns, c->time_ns);
     c->next_index = stats.last_index + 1;
-    wal_set_hurry(w, false);
     metrics_make(c);
     int rc = queue_init(&c->proposals, options->queue_cap);
     if (rc != 0)
@@ -515,6 +514,7 @@ void commit_stop(struct commit_log *c)
     (void)pthread_join(c->log_thread, NULL);
     wal_set_hurry(c->w, true);
     (void)pthread_join(c->housekeeping_thread, NULL);
+    wal_set_hurry(c->w, false);
     struct queue_link *link;
     while ((link = queue_pop(&c->proposals)) != NULL)
         answer(QUEUE_ITEM(link, struct proposal, link), WH_ESTOPPED);

@@ -114,8 +114,8 @@ static void script_run(const struct io *io, struct model *m)
             if (wal_trim(w, 12, UINT64_MAX, &deleted, &e) != 0)
                 break;
         }
-        if (i ==
-            36) { /* the next segment is ready and nothing is to be used again: cut in pieces */
+        if (i == 36) {
+            /* The next segment is ready and nothing is to be used again: cut in pieces. */
             m->trimmed = 25;
             if (wal_prepare(w, &e) != 0)
                 break;
