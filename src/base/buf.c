@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define BUF_CAP_MIN 256
+#define BUF_CAP_MIN   256
+#define BUF_HUGE_ROOM ((size_t)64 << 20) /* what a mapped one begins with */
 
 void buf_init(struct buf *b, size_t max)
 {
@@ -60,14 +61,20 @@ static char *map_huge(size_t size)
     return p + before;
 }
 
+static size_t huge_pages(size_t n)
+{
+    return (n + BUF_HUGE_BYTES - 1) & ~(size_t)(BUF_HUGE_BYTES - 1);
+}
+
 static int grow_huge(struct buf *b, size_t cap)
 {
     if (cap > SIZE_MAX / 4)
         return -ENOMEM;
-    size_t size = (cap + BUF_HUGE_BYTES - 1) & ~(size_t)(BUF_HUGE_BYTES - 1);
-    char *ptr = map_huge(2 * size);
+    size_t size = huge_pages(cap);
+    size_t room = 2 * size < BUF_HUGE_ROOM ? BUF_HUGE_ROOM : 2 * size;
+    char *ptr = map_huge(room);
     if (ptr != NULL)
-        size *= 2;
+        size = room;
     else
         ptr = map_huge(size);
     if (ptr == NULL)
@@ -113,6 +120,11 @@ int buf_reserve_slow(struct buf *b, size_t n)
 
 void buf_trim(struct buf *b)
 {
+    if (!b->failed && is_mapped(b) && b->len >= BUF_HUGE_BYTES) {
+        size_t used = huge_pages(b->len);
+        (void)madvise(b->ptr + used, b->cap - used, MADV_DONTNEED);
+        return;
+    }
     struct buf less = {.max = b->max, .huge = b->huge};
     if (b->failed || buf_reserve(&less, b->len) != 0 || less.cap >= b->cap) {
         release(&less);

@@ -30,7 +30,8 @@ void buf_init(struct buf *b, size_t max);
 /* For contents that reach tens of MiB again and again; no maximum. From BUF_HUGE_BYTES on the
  * buffer asks for the processor's huge pages (madvise(2), MADV_HUGEPAGE: a hint), since the first
  * use of each page of 4 KiB costs more than what is written into it, and under a hypervisor many
- * times more. It grows fourfold then: what is not yet used is address space and no memory. */
+ * times more. It has address space for 64 MiB then, and grows fourfold beyond: what is not yet used
+ * is no memory, and what is not copied while it grows is not used for the first time elsewhere. */
 void buf_init_huge(struct buf *b);
 void buf_fini(struct buf *b);
 

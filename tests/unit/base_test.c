@@ -54,6 +54,18 @@ static void test_buf(void)
     ok(buf_ok(&b) && b.len == n && wrong == 0, "a huge one keeps its content while it grows");
     ok(((uintptr_t)b.ptr & (BUF_HUGE_BYTES - 1)) == 0 && b.cap % BUF_HUGE_BYTES == 0,
        "and is whole huge pages");
+    const char *place = b.ptr;
+    ok(buf_reserve(&b, (60U << 20) - b.len) == 0 && b.ptr == place,
+       "it does not move below 64 MiB");
+    ok(buf_reserve(&b, 100U << 20) == 0 && b.ptr != place && b.len == n &&
+           memcmp(b.ptr + n - 4, &(uint32_t){n / 4 - 1}, 4) == 0,
+       "and takes its content along beyond");
+    char *last = buf_extend(&b, 10 * BUF_HUGE_BYTES) + 10 * BUF_HUGE_BYTES - 1;
+    *last = 1;
+    b.len = n;
+    buf_trim(&b);
+    ok(b.len == n && memcmp(b.ptr + n - 4, &(uint32_t){n / 4 - 1}, 4) == 0 && *last == 0,
+       "trimmed, the pages behind its content are given back");
     ok(buf_reserve(&b, SIZE_MAX / 2) == -ENOMEM && !buf_ok(&b) && b.len == n,
        "what the address space has no room for is refused, and nothing is lost");
     buf_reset(&b);
