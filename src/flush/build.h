@@ -6,7 +6,8 @@
  * more column sets than FLUSH_GROUPS_MAX only the columns with a DEFAULT keep rows apart, and every
  * block has all the other columns that occur: leaving such a column out and sending its type's
  * default are the same. What is still too many is left for another pass. Blocks are kept between
- * jobs for as long as their table's schema stays. One owner thread. */
+ * jobs for as long as their table's schema stays; those of other tables than the last one only
+ * while they are small. One owner thread. */
 #ifndef WH_FLUSH_BUILD_H
 #define WH_FLUSH_BUILD_H
 
@@ -23,6 +24,7 @@ struct flush_group {
     const struct schema_table *table;
     uint64_t *bits; /* columns, word_count words */
     uint32_t word_count, column_count;
+    uint64_t held_bytes;         /* column data of its largest block so far */
     struct slice *names, *types; /* column_count each, in block order */
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Days without ClickHouse: hours left in /readyz, metrics, systemd's status and the log; catching up is paced and
-does not hold back other tables."""
+does not hold back other tables; the blocks of many tables do not stay in memory."""
 import json
 import os
 import socket
@@ -146,7 +146,26 @@ def catching_up():
             tap.note(d.log_tail(40))
 
 
+def many_tables():
+    """A sender that has met large blocks of many tables, one after the other, keeps the memory of a few."""
+    s = clickhouse.modern()
+    db = s.database("e2e_many_tables")
+    names = [f"t{i}" for i in range(14)]
+    for name in names:
+        s.query(f"CREATE TABLE {db}.{name} (id UInt32, text String) ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 1000")
+    with Daemon(s, db, name="many_tables", settings={"flush.interval": "100ms", "wal.segment_size": "64MiB"}) as d:
+        d.start("/readyz")
+        d.know(*names)
+        grown = []
+        for name in names:
+            ok(post(d, name, 0, 7000, 2000), f"14 MB for {name}")
+            ok(net.wait_for(lambda name=name: s.one(f"SELECT count() FROM {db}.{name}") == 7000, 20, 0.02), "arrive", d.log_tail())
+            grown.append(d.rss_bytes("RssAnon") >> 20)
+        tap.note(f"MiB after each table: {grown}")
+        ok(grown[-1] < grown[1] + 48, "memory does not grow with the number of tables", grown)
+
+
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(filling, catching_up)
+    tap.run(filling, catching_up, many_tables)
