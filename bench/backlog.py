@@ -54,7 +54,7 @@ class Backlog:
         self.fresh_table("backlog")
         d = b.Daemon(s, "bench", name="backlog", settings={
             "wal.segment_size": "64MiB", "wal.max_bytes": "20GiB", "wal.min_free": "256MiB", "wal.retain": "0s",
-            "flush.retry_min": "50ms", "flush.retry_max": "50ms", "schema.refresh_interval": "60s"})
+            "flush.retry_min": "10ms", "flush.retry_max": "10ms", "schema.refresh_interval": "60s"})
         self.started.append(d)
         d.start("/readyz")
         d.know("backlog")
