@@ -124,6 +124,30 @@ static int budget_check(struct wal *w, struct err *e)
     return 0;
 }
 
+/* Log which segments were completed. Not by the writer: standard error may block (a full pipe, a
+ * journal on a slow disk), and everybody waits for the writer. */
+static void tell_sealed(struct wal *w)
+{
+    for (;;) {
+        uint64_t number = 0, first = 0, last = 0;
+        wal_lock(&w->lock);
+        for (size_t i = 0; i < w->seg_count && number == 0; i++) {
+            const struct wal_segment *seg = w->segs[i];
+            if (seg->head.number <= w->told || !atomic_load(&seg->sealed))
+                continue;
+            number = seg->head.number;
+            first = seg->first_index;
+            last = seg->last_index;
+        }
+        wal_unlock(&w->lock);
+        if (number == 0)
+            return;
+        w->told = number;
+        log_info("wal.sealed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64, number, first,
+                 last);
+    }
+}
+
 int wal_prepare(struct wal *w, struct err *e)
 {
     struct wal_segment *seg;
@@ -132,6 +156,7 @@ int wal_prepare(struct wal *w, struct err *e)
 
     CHECK_MAGIC(w, WAL_MAGIC);
     must(!w->read_only);
+    tell_sealed(w);
     wal_segments_sweep(w);
     wal_pool_yield(w);
     wal_lock(&w->lock);
@@ -224,6 +249,7 @@ static int trim(struct wal *w, uint64_t index, uint64_t before_ns, bool for_reus
     must(!w->read_only);
     was_ready = wal_next_ready(w);
     *deleted = 0;
+    tell_sealed(w);
     wal_segments_sweep(w);
     /* A hole is how recovery knows a missing segment, and a crash may undo unlinks and renames in
      * any order: each must be durable before the next. */

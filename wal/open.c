@@ -89,8 +89,10 @@ static void publish(struct wal *w, struct wal_recovery *report)
     /* Only who owns consensus knows what is committed; what was deleted certainly was. A tool that
      * only reads is shown everything. */
     atomic_store(&w->commit_index, w->read_only ? w->last_index : w->segs[0]->first_index - 1);
-    if (!w->read_only)
+    if (!w->read_only) {
         wal_publish_free(w);
+        w->told = w->active->head.number - 1;
+    }
     if (w->spare_count > 0)
         atomic_store(&w->spare_free, wal_spare_room(w->spare[0]));
     report->first_index = w->segs[0]->first_index;

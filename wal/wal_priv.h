@@ -109,6 +109,7 @@ struct wal {
     uint64_t bytes_max, free_bytes_min;
     _Atomic bool hurry; /* wal_set_hurry */
     bool dir_dirty;     /* housekeeping: a name changed and the folder is not synced */
+    uint64_t told;      /* housekeeping: number of the last segment whose completion was logged */
     unsigned cursors;   /* lock */
 };
 

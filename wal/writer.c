@@ -221,8 +221,6 @@ static int rotate(struct wal *w)
     atomic_store_explicit(&w->spare_free, w->spare_count > 0 ? wal_spare_room(w->spare[0]) : 0,
                           memory_order_relaxed);
     wal_unlock(&w->lock);
-    log_info("wal.sealed", "segment=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64, old->head.number,
-             old->first_index, old->last_index);
     return wal_activate(w, seg);
 }
 

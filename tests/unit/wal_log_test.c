@@ -10,7 +10,10 @@
 #include "wal/tables.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -458,8 +461,60 @@ static void test_fill_pauses(bool events)
     tmpdir_remove(dir);
 }
 
+/* Lines with this in the file of fd. */
+static int lines_with(int fd, const char *what)
+{
+    static char text[64 * 1024];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    int count = 0;
+
+    text[n > 0 ? n : 0] = '\0';
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+        count++;
+    return count;
+}
+
+/* Standard error may block, and everybody waits for the thread that writes the log. */
+static void test_writer_is_silent(void)
+{
+    char *dir = tmpdir_make(), path[512];
+    (void)snprintf(path, sizeof(path), "%s/stderr", dir);
+    int err_fd = dup(STDERR_FILENO), fd = open(path, O_RDWR | O_CREAT, 0600);
+    struct wal_options o = options(dir);
+    struct wal *w;
+    struct err e;
+    int sealed = 0, early = 0;
+    uint64_t trimmed, index = 1;
+
+    must(err_fd >= 0 && fd >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    must(open_log(&w, &o, NULL) == 0);
+    while (sealed < 3) {
+        must(wal_prepare(w, &e) == 0);
+        while (wal_next_ready(w)) { /* until it has come into use */
+            must(append(w, index, 2000) == 0 && wal_sync(w, &e) == 0);
+            wal_commit(w, index++);
+        }
+        sealed++;
+        early += lines_with(fd, "wal.sealed") != sealed - 1;
+    }
+    must(wal_trim(w, 0, 0, &trimmed, &e) == 0);
+    int told = lines_with(fd, "wal.sealed");
+    wal_close(w);
+    must(open_log(&w, &o, NULL) == 0 && wal_prepare(w, &e) == 0);
+    int again = lines_with(fd, "wal.sealed");
+    wal_close(w);
+    must(dup2(err_fd, STDERR_FILENO) >= 0);
+    (void)close(err_fd);
+    (void)close(fd);
+    tmpdir_remove(dir);
+    ok(early == 0, "the writer says nothing when it completes a segment");
+    ok(told == 3, "housekeeping says it, once for each (%d)", told);
+    ok(again == 3, "and not again after an open (%d)", again);
+}
+
 int main(void)
 {
+    test_writer_is_silent();
     test_round_trip();
     test_batch_sections();
     test_tables_limit();
