@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast a backlog drains: ClickHouse is away while rows come in, then it is back.
 
-The rate counts from the moment ClickHouse answers again until the last row can be read. Beside it, in the same run on the
+The rate counts from the last moment at which ClickHouse did not answer until the last row can be read. Beside it, in the same run on the
 same machine, a plain native insert of the same rows: blocks made before the clock starts, sent over one connection
 one after the other (bench/native_insert.c), with the block size that is best for it.
 """
@@ -66,7 +66,7 @@ class Backlog:
         out = {"waiting": d.pending(), "rss_mib": b.rss_mib(d.process.pid)[0]}
         cpu = b.cpu_seconds(d.process.pid)
         self.engine.start()
-        began = time.monotonic()
+        began = self.engine.last_away
         server_cpu = b.cpu_seconds(self.engine.pid)
         # The daemon is asked, which costs little, then ClickHouse, once: it has two cores for all of this.
         b.net.wait_for(lambda: d.call("GET", "/v1/offset?table=backlog").json()["pending_records"] == 0, 120, 0.025)

@@ -120,7 +120,8 @@ int buf_reserve_slow(struct buf *b, size_t n)
 
 void buf_trim(struct buf *b)
 {
-    if (!b->failed && is_mapped(b) && b->len >= BUF_HUGE_BYTES) {
+    /* As much as a new one would need, or more. */
+    if (!b->failed && is_mapped(b) && b->len > BUF_HUGE_BYTES / 2) {
         size_t used = huge_pages(b->len);
         (void)madvise(b->ptr + used, b->cap - used, MADV_DONTNEED);
         return;

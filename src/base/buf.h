@@ -31,7 +31,8 @@ void buf_init(struct buf *b, size_t max);
  * buffer asks for the processor's huge pages (madvise(2), MADV_HUGEPAGE: a hint), since the first
  * use of each page of 4 KiB costs more than what is written into it, and under a hypervisor many
  * times more. It has address space for 64 MiB then, and grows fourfold beyond: what is not yet used
- * is no memory, and what is not copied while it grows is not used for the first time elsewhere. */
+ * is no memory (where the kernel overcommits, as it does unless vm.overcommit_memory is 2: there it
+ * counts, and less is asked for when it is refused), and nothing is copied while it grows. */
 void buf_init_huge(struct buf *b);
 void buf_fini(struct buf *b);
 
@@ -52,7 +53,8 @@ static inline struct slice buf_slice(const struct buf *b)
     return (struct slice){b->ptr, b->len};
 }
 
-/* Give back what is more than twice the content. */
+/* Give back what is more than twice the content. A buffer with huge pages gives back the pages
+ * behind its content, and its capacity stays. */
 void buf_trim(struct buf *b);
 
 /* Make room for n more bytes. 0, -ENOMEM, or WH_EFULL over max; both failures are sticky. */

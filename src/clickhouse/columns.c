@@ -163,6 +163,16 @@ uint64_t ch_block_bytes(const struct ch_block *b)
     return n;
 }
 
+uint64_t ch_block_held(const struct ch_block *b)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < b->node_count; i++) {
+        const struct column *c = &b->nodes[i];
+        n += c->data.len > c->most ? c->data.len : c->most;
+    }
+    return n;
+}
+
 /* ---- errors */
 
 static const char *code_text(int code)

@@ -64,6 +64,8 @@ int ch_block_show(const struct ch_block *b, uint32_t ordinal, struct buf *out) W
 
 uint64_t ch_block_rows(const struct ch_block *b);
 uint64_t ch_block_bytes(const struct ch_block *b); /* of column data so far */
+/* Memory of column data that it holds on to: each column's most, at whatever time that was. */
+uint64_t ch_block_held(const struct ch_block *b);
 
 /* Every column (name, type, custom byte when asked, prefix and data); ctx for
  * ch_insert.write_columns is the block itself. 0, -ENOMEM, or what the sink said. */

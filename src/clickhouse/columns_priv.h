@@ -68,6 +68,7 @@ struct column {
     struct column *children; /* the first; each is child_span apart */
     struct buf data;
     size_t mark; /* data.len before the row being added */
+    size_t most; /* data.len was at most so much when it was last made shorter */
 
     const struct ch_type *type; /* NULL for the Tuple inside a Nested */
     struct ch_block *block;

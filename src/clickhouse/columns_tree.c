@@ -213,14 +213,21 @@ static inline bool is_low_cardinality(const struct column *c)
     return c->read == coerce_low_cardinality;
 }
 
+static void note_most(struct column *c)
+{
+    c->most = c->data.len > c->most ? c->data.len : c->most;
+}
+
 void column_clear(struct column *c)
 {
+    note_most(c);
     buf_reset(&c->data);
     c->mark = 0;
 }
 
 void column_rollback(struct column *c)
 {
+    note_most(c);
     c->data.len = c->mark;
     c->data.failed = false;
     if (is_low_cardinality(c))

@@ -144,23 +144,20 @@ static int group_for(struct flush_build *b, const struct flush_source *src, cons
     return 0;
 }
 
-static void others_shed(struct flush_build *b, const struct schema_table *table)
+void flush_build_shed(struct flush_build *b, const struct schema_table *table)
 {
-    uint64_t held = 0;
+    uint64_t held = b->body.cap;
     for (uint32_t i = 0; i < FLUSH_GROUPS_MAX; i++)
-        held += b->slots[i].table != table ? b->slots[i].held_bytes : 0;
-    for (uint32_t i = 0; i < FLUSH_GROUPS_MAX && held > OTHERS_BYTES_MAX; i++)
+        if (b->slots[i].block != NULL && b->slots[i].table != table)
+            held += ch_block_held(b->slots[i].block);
+    if (held <= OTHERS_BYTES_MAX)
+        return;
+    b->group_count = 0;
+    for (uint32_t i = 0; i < FLUSH_GROUPS_MAX; i++)
         if (b->slots[i].table != table)
             group_free(&b->slots[i]);
-}
-
-static void note_held(struct flush_build *b)
-{
-    for (uint32_t i = 0; i < b->group_count; i++) {
-        struct flush_group *g = b->groups[i];
-        uint64_t bytes = g->block != NULL ? ch_block_bytes(g->block) : 0;
-        g->held_bytes = bytes > g->held_bytes ? bytes : g->held_bytes;
-    }
+    buf_reset(&b->body);
+    buf_trim(&b->body);
 }
 
 /* ---- rows ---- */
@@ -394,7 +391,6 @@ int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
         if (src->table->columns[c].default_kind != SCHEMA_DEFAULT_NONE)
             b->defaults[c / 64] |= (uint64_t)1 << (c % 64);
     b->group_count = 0;
-    others_shed(b, src->table);
     flush_rows_reset(&b->rest);
     flush_rows_reset(&b->refused);
     struct pass p = {.b = b,
@@ -403,10 +399,7 @@ int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
                      .word_count = words,
                      .filler = filler_of(src->table)};
     int rc = each_entry(src, &p, add_entry, e);
-    if (rc == 0 && p.overflow)
-        rc = build_coarse(b, &p, rows, e);
-    note_held(b);
-    return rc;
+    return rc == 0 && p.overflow ? build_coarse(b, &p, rows, e) : rc;
 }
 
 static int add_lines(struct pass *p, struct err *e)

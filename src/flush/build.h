@@ -6,8 +6,8 @@
  * more column sets than FLUSH_GROUPS_MAX only the columns with a DEFAULT keep rows apart, and every
  * block has all the other columns that occur: leaving such a column out and sending its type's
  * default are the same. What is still too many is left for another pass. Blocks are kept between
- * jobs for as long as their table's schema stays; those of other tables than the last one only
- * while they are small. One owner thread. */
+ * jobs for as long as their table's schema stays, those of other tables while they are small
+ * (flush_build_shed). One owner thread. */
 #ifndef WH_FLUSH_BUILD_H
 #define WH_FLUSH_BUILD_H
 
@@ -24,7 +24,6 @@ struct flush_group {
     const struct schema_table *table;
     uint64_t *bits; /* columns, word_count words */
     uint32_t word_count, column_count;
-    uint64_t held_bytes;         /* column data of its largest block so far */
     struct slice *names, *types; /* column_count each, in block order */
 };
 
@@ -78,6 +77,9 @@ struct flush_source {
 void flush_build_init(struct flush_build *b);
 /* Give all memory back (also after a time without work); b can be used on. */
 void flush_build_fini(struct flush_build *b);
+/* Before the first build of another job: give back what is not this table's (NULL: none is known),
+ * if it is much. */
+void flush_build_shed(struct flush_build *b, const struct schema_table *table);
 
 /* Native blocks of these rows in groups, or what is left over in rest. 0; WH_ECORRUPT, WH_ENOTFOUND
  * (log), -ENOMEM; what refuse returned. */

@@ -208,6 +208,10 @@ static int job_steps(struct flush_sender *s)
     int rc = job_connect(s);
     if (rc == 0)
         rc = job_schema(s);
+    if (rc == 0) {
+        flush_build_shed(s->build, s->source.table);
+        flush_build_shed(s->other, s->source.table);
+    }
     while (rc == 0 && job->unit_count > 0) {
         s->split = false;
         rc = sender_unit(s);

@@ -271,6 +271,11 @@ uint64_t ch_block_bytes(const struct ch_block *b)
     return b->count * sizeof(*b->ids);
 }
 
+uint64_t ch_block_held(const struct ch_block *b)
+{
+    return ch_block_bytes(b);
+}
+
 int ch_block_send(void *block, bool custom_byte, struct ch_sink *sink)
 {
     (void)block;
