@@ -15,9 +15,10 @@
 
 bool ops_dlq_enabled(struct api_loop *a, struct http_request *r)
 {
-    if (!a->config->dlq.enabled)
+    bool any = config_dlq_any(a->config);
+    if (!any)
         http_reply_error(r, 404, SLICE_LIT("not found"), 0);
-    return a->config->dlq.enabled;
+    return any;
 }
 
 enum store_shelf ops_shelf(struct ops_ask *q)

@@ -58,6 +58,7 @@ struct config_table {
     enum config_unknown_columns unknown_columns; /* ingest.tables.NAME.unknown_columns */
     bool validation_strict;                      /* ingest.tables.NAME.validation: strict */
     struct config_dedupe dedupe;                 /* dedupe.tables.NAME.… */
+    bool dlq_enabled;                            /* dlq.tables.NAME.enabled */
 };
 
 /* The same for one role. */
@@ -181,6 +182,8 @@ struct config {
  * listed, else a binary search: once a request, not once a record. */
 const struct config_table *config_table_find(const struct config *c, struct slice name);
 const struct config_role *config_role_find(const struct config *c, struct slice name);
+/* May any table have dead letters? */
+bool config_dlq_any(const struct config *c);
 
 struct config_options {
     const char *file;        /* NULL: built-in defaults, environment and flags only */

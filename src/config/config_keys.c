@@ -444,7 +444,6 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
     "clickhouse.tls",
-    "dlq.tables",
     "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))

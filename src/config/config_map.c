@@ -30,6 +30,9 @@ static const struct config_key table_members[] = {
     {TABLE("dedupe.tables.NAME.require_id", dedupe.require_id, CONFIG_FLAG, "", "reload",
            "As dedupe.require_id, for this table."),
      .inherits = "dedupe.require_id"},
+    {TABLE("dlq.tables.NAME.enabled", dlq_enabled, CONFIG_FLAG, "", "reload",
+           "As dlq.enabled, for this table."),
+     .inherits = "dlq.enabled"},
     {TABLE("limits.tables.NAME.rows_per_second", limits.rows_per_second, CONFIG_NUMBER, "", "reload",
            "Records that this table takes a second; 0: any number."),
      .inherits = "limits.rows_per_second", .max = LIMIT_RATE_MAX},
@@ -221,6 +224,14 @@ const struct config_role *config_role_find(const struct config *c, struct slice 
     const struct config_role *r =
         c->role_count > 0 ? find(c->roles, c->role_count, sizeof(*c->roles), name) : NULL;
     return r != NULL ? r : &c->role_rest;
+}
+
+bool config_dlq_any(const struct config *c)
+{
+    bool any = c->dlq.enabled;
+    for (uint32_t i = 0; i < c->table_count; i++)
+        any = any || c->tables[i].dlq_enabled;
+    return any;
 }
 
 static bool grow(struct config_entries *e, const struct config_map *map)

@@ -111,6 +111,14 @@ static bool hold_unknown(void *ctx, struct slice table)
     return hold;
 }
 
+static bool keep_dead(void *ctx, struct slice table)
+{
+    const struct config *c = daemon_config(ctx);
+    bool keep = config_table_find(c, table)->dlq_enabled;
+    config_unref(c);
+    return keep;
+}
+
 static void inserted(void *ctx, struct slice table)
 {
     query_runner_bump(((struct daemon *)ctx)->query, table);
@@ -145,11 +153,11 @@ void daemon_flush_options(struct daemon *d, const struct config *c, struct flush
         .retry_max_ms = c->flush.retry_max_ms,
         .catch_up_rows_per_s = c->flush.catch_up_rows_per_second,
         .retain_ms = c->wal.retain_ms,
-        .dlq_enabled = c->dlq.enabled,
         .dlq_max_bytes = c->dlq.max_bytes != 0 ? c->dlq.max_bytes : daemon_wal_budget(c) / 10,
         .catalog = daemon_target_catalog,
         .request_refresh = daemon_request_refresh,
         .refreshes = refreshes,
+        .dlq = keep_dead,
         .hold = hold_unknown,
         .inserted = inserted,
         .ctx = d,

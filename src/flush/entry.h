@@ -52,8 +52,9 @@ struct flush_done {
 /* What happens to records that a plan cannot deliver. */
 enum flush_fate {
     FLUSH_FATE_DEAD = 0,
-    FLUSH_FATE_DROPPED = 1, /* dlq.enabled is false: the records are left out and not kept */
-    FLUSH_FATE_HELD = 2     /* ingest.unknown_columns: hold, and a column went away */
+    FLUSH_FATE_DROPPED =
+        1, /* dlq.enabled is false for the table: the records are left out and not kept */
+    FLUSH_FATE_HELD = 2 /* ingest.unknown_columns: hold, and a column went away */
 };
 
 /* WAL_DEAD_LETTER: records of one plan that ClickHouse (or the encoder in its place) refuses. */

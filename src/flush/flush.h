@@ -66,7 +66,6 @@ struct flush_options {
     uint64_t retry_min_ms, retry_max_ms;
     uint64_t catch_up_rows_per_s; /* of backlog; 0: any number */
     uint64_t retain_ms;           /* wal.retain, passed on to commit_set_trim */
-    bool dlq_enabled;
     uint64_t dlq_max_bytes;
     /* Both are called from flush threads and must not block for long. catalog gives one reference,
      * or NULL while no schema of the target's database is known: rows must not become dead letters
@@ -76,6 +75,8 @@ struct flush_options {
     struct schema_catalog *(*catalog)(void *ctx);
     void (*request_refresh)(void *ctx);
     uint64_t (*refreshes)(void *ctx);
+    /* dlq.enabled, for this table? NULL: for every one. Any flush thread. */
+    bool (*dlq)(void *ctx, struct slice table);
     /* ingest.unknown_columns: hold, for this table? NULL: for none. Any flush thread. */
     bool (*hold)(void *ctx, struct slice table);
     /* Rows of the table may be in ClickHouse now: after each attempt to insert, before anybody is

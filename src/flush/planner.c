@@ -364,7 +364,8 @@ static int job_fill(struct planner *p, struct flush_job *job, struct flush_table
             (struct flush_doubt){.plan_index = o->index, .all = o->index <= p->replayed_index};
     job->give_up = t->schema_attempts >= SCHEMA_ATTEMPTS;
     job->as_data = t->outcome == CH_BUG && t->attempts >= BUG_ATTEMPTS;
-    job->dlq_enabled = p->options.dlq_enabled;
+    job->dlq_enabled =
+        p->options.dlq == NULL || p->options.dlq(p->options.ctx, flush_table_name(t));
     job->hold = p->options.hold != NULL && p->options.hold(p->options.ctx, flush_table_name(t));
     job->warn_window = !t->window_warned;
     job->overlap = 2 * senders_at_work_max(p) <= p->options.max_open_conns;
@@ -667,7 +668,6 @@ static void take_reload(struct planner *p)
         o->retry_max_ms = n->retry_max_ms;
         o->retain_ms = n->retain_ms;
         o->catch_up_rows_per_s = p->pace.rows_per_s = n->catch_up_rows_per_s;
-        o->dlq_enabled = n->dlq_enabled;
         o->dlq_max_bytes = n->dlq_max_bytes;
         struct flush_rules rules = flush_rules_of(o);
         flush_ledger_set_rules(p->ledger, &rules);

@@ -19,9 +19,10 @@ static void dead_say(const struct flush_sender *s, uint32_t rows)
     static struct log_limit limit = LOG_LIMIT(10), held_limit = LOG_LIMIT(10);
     uint64_t dropped;
     if (s->dead.fate == FLUSH_FATE_DROPPED) {
-        log_error("flush.dropped",
-                  "table=%s rows=%u: refused by ClickHouse and dlq.enabled is false",
-                  s->job.plan.table.ptr, rows);
+        log_error(
+            "flush.dropped",
+            "table=%s rows=%u: refused by ClickHouse, and dlq.enabled is false for this table",
+            s->job.plan.table.ptr, rows);
     } else if (s->dead.fate == FLUSH_FATE_HELD) {
         if (log_limit_pass(&held_limit, &dropped))
             log_warn("flush.held",

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -330,6 +331,32 @@ def budget(s):
             same((a.status, a.error), (404, "not found"), f"{s.name}: dlq.enabled: false: {method} {path}")
 
 
+def by_table(s):
+    """dlq.tables: one table without letters beside one that has them; then the other way round, by a reload."""
+    def refused(d, table, disposition):
+        return sum(v for k, v in d.metrics().items() if k.startswith("wavehouse_ingest_poison_total")
+                   and f'table="{table}"' in k and f'disposition="{disposition}"' in k)
+
+    with Site(s, "tables", ("ev", "noise"), **{"dlq.tables": {"noise": {"enabled": False}}}) as t:
+        t.send([good(1), poison(2), good(3)], "noise")
+        t.stored([[1, 1, "row 1"], [3, 3, "row 3"]], "rows beside a dropped one are stored", "noise")
+        same((refused(t.d, "noise", "dropped"), refused(t.d, "noise", "dlq")), (1, 0), f"{s.name}: dlq.tables: dropped and counted")
+        ok("flush.dropped" in t.d.log() and "table=noise" in t.d.log(), f"{s.name}: and logged", t.d.log_tail())
+        t.send([good(1), poison(2)])
+        t.dead(1)
+        same([(e["table"], e["data"]["id"]) for e in t.entries()], [("ev", 2)], f"{s.name}: the other table has its letter")
+        t.d.config["dlq"] = {"enabled": False, "tables": {"noise": {"enabled": True}}}
+        t.d.write_config()
+        t.d.process.send_signal(signal.SIGHUP)
+        ok(net.wait_for(lambda: "config.reloaded" in t.d.log(), 10), f"{s.name}: reloaded", t.d.log_tail())
+        t.send([poison(5)])
+        ok(net.wait_for(lambda: refused(t.d, "ev", "dropped") == 1, 30), f"{s.name}: after a reload ev has none")
+        t.send([poison(6)], "noise")
+        t.dead(2)
+        same([(e["table"], e["data"]["id"]) for e in t.entries()], [("ev", 2), ("noise", 6)],
+             f"{s.name}: dlq.enabled: false, on for one table: its letters are there, and old ones of others")
+
+
 def by_ctl(s):
     with Site(s, "ctl", ("ev", "other")) as t:
         t.send([good(1), poison(2), poison(3, "x\u001b[31m\u009b31m\x7f"), poison(4)])
@@ -586,4 +613,4 @@ def old():
 if __name__ == "__main__":
     if not clickhouse.modern():
         tap.skip_all("ClickHouse 26.7 is not running")
-    tap.run(*map(modern, (seen_and_changed, purged, raced, stopped, budget, by_ctl, held, many, log_range)), old)
+    tap.run(*map(modern, (seen_and_changed, purged, raced, stopped, budget, by_table, by_ctl, held, many, log_range)), old)

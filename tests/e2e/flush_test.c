@@ -164,7 +164,6 @@ static void start_flush(struct node *n, const char *cluster)
                                .max_bytes = 32 * MIB,
                                .retry_min_ms = 20,
                                .retry_max_ms = 200,
-                               .dlq_enabled = true,
                                .dlq_max_bytes = 64 * MIB,
                                .catalog = get_catalog,
                                .request_refresh = refresh,

@@ -73,6 +73,13 @@ struct node {
 static bool dlq_enabled = true;
 static uint64_t retain_ms;
 
+static bool dlq_of(void *ctx, struct slice table)
+{
+    (void)ctx;
+    (void)table;
+    return dlq_enabled;
+}
+
 static struct flush_options flush_options(struct node *n)
 {
     return (struct flush_options){.wal = n->base.w,
@@ -87,7 +94,7 @@ static struct flush_options flush_options(struct node *n)
                                   .retry_min_ms = 4,
                                   .retry_max_ms = 20,
                                   .retain_ms = retain_ms,
-                                  .dlq_enabled = dlq_enabled,
+                                  .dlq = dlq_of,
                                   .dlq_max_bytes = 64 * MIB,
                                   .catalog = get_catalog,
                                   .request_refresh = refresh,

@@ -126,7 +126,6 @@ static void start(struct node *n, const char *dir)
                                .retry_min_ms = 2,
                                .retry_max_ms = 5,
                                .retain_ms = retain_ms,
-                               .dlq_enabled = true,
                                .dlq_max_bytes = 16 * MIB,
                                .catalog = get_catalog,
                                .request_refresh = refresh,
