@@ -95,6 +95,22 @@ static bool is_open(const struct api_loop *a, const struct route *route)
     return !clickhouse || a->config->doors.clickhouse;
 }
 
+/* With a port of their own the metrics are there and at the control socket. */
+static bool serves_metrics(const struct api_loop *a, const struct http_request *r)
+{
+    return a->config->prometheus.enabled &&
+           (r->label == API_METRICS_ONLY || r->is_control || !config_metrics_apart(a->config));
+}
+
+static const struct route *metrics_find(const struct api_loop *a, const struct http_request *r,
+                                        bool *known_path)
+{
+    if (!slice_eq_str(r->path, a->config->prometheus.path))
+        return NULL;
+    *known_path = true;
+    return method_matches(HTTP_GET, r->method) ? &metrics_route : NULL;
+}
+
 /* The route, or NULL with *known_path telling a wrong method from a wrong path. */
 static const struct route *route_find(struct api_loop *a, const struct http_request *r,
                                       bool *known_path)
@@ -103,6 +119,8 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
     *known_path = false;
     a->param = (struct slice){NULL, 0};
     a->route = NULL;
+    if (r->label == API_METRICS_ONLY)
+        return metrics_find(a, r, known_path);
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         if (!is_open(a, &routes[i]))
             continue;
@@ -115,12 +133,7 @@ static const struct route *route_find(struct api_loop *a, const struct http_requ
         if (method_matches(routes[i].method, r->method))
             return &routes[i];
     }
-    if (a->config->prometheus.enabled && slice_eq_str(r->path, a->config->prometheus.path)) {
-        *known_path = true;
-        if (method_matches(HTTP_GET, r->method))
-            return &metrics_route;
-    }
-    return NULL;
+    return serves_metrics(a, r) ? metrics_find(a, r, known_path) : NULL;
 }
 
 static void reply_unrouted(struct http_request *r, bool known_path)
@@ -146,7 +159,7 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     api_refresh(a);
     bool known_path;
     const struct route *route = route_find(a, r, &known_path);
-    if (!ops_gate(a, r))
+    if (r->label != API_METRICS_ONLY && !ops_gate(a, r))
         return 1;
     if (route == NULL) {
         reply_unrouted(r, known_path);

@@ -22,6 +22,9 @@
 
 #include <pthread.h>
 
+/* Label of an http_listener that serves the metrics and nothing else; others have 0. */
+#define API_METRICS_ONLY 1
+
 struct auth_keys;
 
 /* The settings read anew, as on SIGHUP (http-api §15). The asker's until it is given to reload, and

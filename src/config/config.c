@@ -381,6 +381,11 @@ const struct config *config_adopt(const struct config *now, const struct config 
     return &s->pub;
 }
 
+bool config_metrics_apart(const struct config *c)
+{
+    return c->prometheus.enabled && c->prometheus.port != 0 && c->prometheus.port != c->server.port;
+}
+
 bool config_listen_is_loopback(const struct config *c)
 {
     for (uint32_t i = 0; i < c->server.listen_count; i++) {

@@ -166,7 +166,7 @@ struct config {
     struct {
         bool enabled;
         const char *path;
-        uint16_t port; /* 0: the same listener */
+        uint16_t port; /* 0: server.port */
     } prometheus;
     enum log_level log_level;
     enum log_format log_format;
@@ -220,6 +220,8 @@ const struct config *config_adopt(const struct config *now, const struct config 
 /* True when every server.listen address is on loopback (127.0.0.0/8, ::1, and the former mapped
  * into IPv6). Without access control the daemon serves nothing else unless insecure_open is set. */
 bool config_listen_is_loopback(const struct config *c);
+/* Have the metrics a port of their own? */
+bool config_metrics_apart(const struct config *c);
 
 /* Every key of this version, in the order of --print-config; static. */
 struct config_key_info {

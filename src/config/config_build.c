@@ -402,13 +402,6 @@ void config_build_check(struct config_builder *b)
     if (c->wal.max_bytes != 0 && c->wal.max_bytes / 4 < c->wal.segment_size)
         rule_broken(b, "wal.segment_size", "wal.max_bytes",
                     "wal.max_bytes must hold at least four times wal.segment_size");
-    /* to be dropped together with the daemon's second listener: until then better refused than
-     * metrics on another port than the one that was asked for */
-    if (c->prometheus.port != 0)
-        rule_broken(
-            b, "prometheus.port", "prometheus.port",
-            "prometheus.port: a port of its own is not supported by this version yet; write "
-            "0 for server.port");
     /* the engine serves loopback only; another address would be another ClickHouse */
     if (c->clickhouse.embedded &&
         (c->clickhouse.addr_count != 1 || strcmp(c->clickhouse.addr[0].host, "127.0.0.1") != 0))

@@ -424,7 +424,7 @@ const struct config_key config_key_table[] = {
          "Path of the metrics."),
      .check = check_url_path},
     {KEY("prometheus.port", prometheus.port, CONFIG_NUMBER, "0", "restart",
-         "Port of the metrics; 0: the same as server.port."),
+         "Port of the metrics alone, at server.listen's addresses; 0: server.port."),
      RANGE(0, 65535)},
 
     {KEY("log.level", log_level, CONFIG_CHOICE_ENUM, "info", "reload",

@@ -30,7 +30,7 @@ struct daemon {
     pthread_mutex_t config_lock;
     const struct config *config;       /* in force */
     const struct config *start_config; /* strings that live as long as the daemon point into it */
-    struct http_listener listeners[DAEMON_LISTEN_MAX + 1]; /* the control socket is one */
+    struct http_listener listeners[2 * DAEMON_LISTEN_MAX + 1]; /* API, metrics, control socket */
     int listen_count;
     struct http_tls_material *tls; /* under config_lock; NULL: none */
     bool has_control;

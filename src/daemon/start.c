@@ -77,6 +77,28 @@ static int open_control(struct daemon *d, struct err *e)
     return 0;
 }
 
+/* Every address of server.listen at this port; keys: the settings that say so. */
+static int open_port(struct daemon *d, uint16_t port, uint8_t label, const char *keys,
+                     struct err *e)
+{
+    const struct config *c = d->config;
+    for (uint32_t i = 0; i < c->server.listen_count && i < DAEMON_LISTEN_MAX; i++) {
+        struct http_listener *l = &d->listeners[d->listen_count];
+        int rc = http_listen(c->server.listen[i], port, &l->fd, &port, e);
+        if (rc != 0) {
+            struct err cause = *e;
+            return err_set(e, rc, "%s (%s)", cause.text, keys);
+        }
+        l->kind = d->tls != NULL ? HTTP_LISTEN_TLS : HTTP_LISTEN_PLAIN;
+        l->label = label;
+        d->listen_count++;
+        log_info("daemon.listening", "address=%s port=%u scheme=%s%s", c->server.listen[i], port,
+                 d->tls != NULL ? "https" : "http",
+                 label == API_METRICS_ONLY ? " for=metrics" : "");
+    }
+    return 0;
+}
+
 static int open_listeners(struct daemon *d, struct err *e)
 {
     const struct config *c = d->config;
@@ -91,20 +113,11 @@ static int open_listeners(struct daemon *d, struct err *e)
         log_warn("daemon.plain",
                  "listening beyond loopback without TLS: tokens and keys can be read "
                  "on the way");
-    uint16_t port = c->server.port;
-    for (uint32_t i = 0; i < c->server.listen_count && i < DAEMON_LISTEN_MAX; i++) {
-        struct http_listener *l = &d->listeners[d->listen_count];
-        int rc = http_listen(c->server.listen[i], port, &l->fd, &port, e);
-        if (rc != 0) {
-            struct err cause = *e;
-            return err_set(e, rc, "%s (server.listen, server.port)", cause.text);
-        }
-        l->kind = d->tls != NULL ? HTTP_LISTEN_TLS : HTTP_LISTEN_PLAIN;
-        d->listen_count++;
-        log_info("daemon.listening", "address=%s port=%u scheme=%s", c->server.listen[i], port,
-                 d->tls != NULL ? "https" : "http");
-    }
-    return open_control(d, e);
+    int rc = open_port(d, c->server.port, 0, "server.listen, server.port", e);
+    if (rc == 0 && config_metrics_apart(c))
+        rc =
+            open_port(d, c->prometheus.port, API_METRICS_ONLY, "server.listen, prometheus.port", e);
+    return rc != 0 ? rc : open_control(d, e);
 }
 
 static int start_clickhouse(struct daemon *d, struct err *e)

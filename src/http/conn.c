@@ -66,11 +66,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     http_conn_run(c);
 }
 
-struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_kind kind,
+struct http_conn *http_conn_new(struct http_server *s, int fd, const struct http_listener *from,
                                 const char *peer)
 {
     struct http_tls *tls = NULL;
-    if (kind == HTTP_LISTEN_TLS) {
+    if (from->kind == HTTP_LISTEN_TLS) {
         must(s->options.tls != NULL);
         if ((tls = http_tls_new(s->options.tls, fd)) == NULL)
             return NULL;
@@ -91,7 +91,8 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_
                             .fd = fd,
                             .s = s,
                             .tls = tls,
-                            .control = kind == HTTP_LISTEN_CONTROL};
+                            .control = from->kind == HTTP_LISTEN_CONTROL,
+                            .label = from->label};
     c->ev_read = (struct event *)(void *)((char *)c + sizeof(*c));
     c->ev_write = (struct event *)(void *)((char *)c + sizeof(*c) + event_bytes);
     (void)event_assign(c->ev_read, http_server_base(s), fd, EV_READ | EV_PERSIST, on_readable, c);

@@ -48,6 +48,7 @@ struct http_request {
     struct slice peer;         /* "127.0.0.1:5123"; "uid 0" on the control socket */
     bool is_control;           /* came in by the control socket: the sender is the operator */
     bool is_tls;
+    uint8_t label;        /* of the listener that it came in by */
     struct slice body;    /* complete, unchunked, decompressed; followed by LIMIT_JSON_PADDING
                              readable bytes */
     uint64_t received_ns; /* monotonic, at the head's last byte */
@@ -93,6 +94,7 @@ enum http_listen_kind {
 struct http_listener {
     int fd; /* non-blocking */
     enum http_listen_kind kind;
+    uint8_t label; /* the caller's; comes back in the requests */
 };
 
 /* base: of the calling thread's loop. The listeners are shared by all loops (each loop accepts from

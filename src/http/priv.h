@@ -153,6 +153,7 @@ struct http_conn {
     bool rewind;                      /* the clock of this wait starts again */
     bool control;                     /* came in by the control socket */
     bool held;                        /* a request of it is */
+    uint8_t label;                    /* of the listener */
     uint8_t peer_len;
     enum http_rx rx;
     enum http_wait wait;
@@ -247,12 +248,12 @@ void http_server_closed_one(struct http_server *s);
 void http_server_request_back(struct http_server *s);
 /* A connected, non-blocking socket becomes a connection; the fd is closed on failure. 0, -ENOMEM.
  */
-int http_server_take_fd(struct http_server *s, int fd, enum http_listen_kind kind,
+int http_server_take_fd(struct http_server *s, int fd, const struct http_listener *from,
                         const char *peer) WH_MUST_CHECK;
 struct event_base *http_server_base(struct http_server *s);
 
 /* conn.c, called by the loop */
-struct http_conn *http_conn_new(struct http_server *s, int fd, enum http_listen_kind kind,
+struct http_conn *http_conn_new(struct http_server *s, int fd, const struct http_listener *from,
                                 const char *peer);
 /* Close now. Requests the handler holds live on, and the object with them. */
 void http_conn_close(struct http_conn *c);

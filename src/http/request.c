@@ -29,6 +29,7 @@ struct http_req *http_req_new(struct http_conn *c)
     r->pub.peer = (struct slice){c->peer, c->peer_len};
     r->pub.is_control = c->control;
     r->pub.is_tls = c->tls != NULL;
+    r->pub.label = c->label;
     r->pub.body.ptr = no_body;
     r->pub.received_ns = s->now_ns;
     r->out = r->out_inl;

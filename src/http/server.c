@@ -31,7 +31,7 @@ struct http_loop {
     struct http_listen_event {
         struct http_server *s;
         struct event *event;
-        enum http_listen_kind kind;
+        struct http_listener from;
     } listeners[];
 };
 
@@ -202,9 +202,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         tick_arm(s);
 }
 
-int http_server_take_fd(struct http_server *s, int fd, enum http_listen_kind kind, const char *peer)
+int http_server_take_fd(struct http_server *s, int fd, const struct http_listener *from,
+                        const char *peer)
 {
-    struct http_conn *c = http_conn_new(s, fd, kind, peer);
+    struct http_conn *c = http_conn_new(s, fd, from, peer);
     if (c == NULL) {
         (void)close(fd);
         return -ENOMEM;
@@ -295,10 +296,10 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
             continue; /* ECONNABORTED and the like concern that client only */
         }
         /* Answers are written whole: waiting to fill a packet would only delay them. */
-        if (listener->kind != HTTP_LISTEN_CONTROL)
+        if (listener->from.kind != HTTP_LISTEN_CONTROL)
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         peer_text(fd, &ss, peer);
-        if (http_server_take_fd(s, fd, listener->kind, peer) != 0) {
+        if (http_server_take_fd(s, fd, &listener->from, peer) != 0) {
             accept_pause(s, ENOMEM);
             return;
         }
@@ -336,7 +337,7 @@ static struct http_loop *loop_new(struct http_server *s, struct event_base *base
     for (int i = 0; i < listen_count; i++) {
         struct http_listen_event *l = &loop->listeners[i];
         l->s = s;
-        l->kind = listeners[i].kind;
+        l->from = listeners[i];
         l->event = event_new(base, listeners[i].fd, EV_READ | EV_PERSIST, on_accept, l);
         fine = fine && l->event != NULL;
     }

@@ -116,6 +116,47 @@ def open_listener():
         ok("daemon.open" in d.log() and "beyond this machine" in d.log(), "--insecure-open warns and serves", d.log())
 
 
+def metrics_port():
+    """prometheus.port: the metrics there and nothing else, and the API without them."""
+    apart = net.free_port()
+    with daemon(settings={"prometheus.port": apart}, access=True) as d:
+        d.start()
+        a = net.call(apart, "GET", "/metrics")
+        ok(a.status == 200 and b"wavehouse_http_connections" in a.body, "the metrics have a port of their own", a)
+        same(net.call(apart, "HEAD", "/metrics").status, 200, "HEAD is answered too")
+        same(net.call(apart, "POST", "/metrics", b"x").status, 405, "nothing is posted there")
+        for method, path in (("GET", "/livez"), ("GET", "/readyz"), ("GET", "/v1/ops/schema"), ("POST", "/v1/ingest?table=ev"), ("GET", "/"),
+                             ("POST", "/?query=SELECT+1"), ("GET", "/v1/stream?table=ev"), ("GET", "/openapi.json"), ("GET", "/metrics/")):
+            same(net.call(apart, method, path, b"{}" if method == "POST" else None).status, 404, f"not there: {method} {path}")
+        same(d.call("GET", "/metrics").status, 404, "the API has them no more")
+        same(d.call("GET", "/livez").status, 200, "and the rest as ever")
+        same(d.call("POST", "/livez").status, 405, "wrong methods too")
+        out = subprocess.run(["curl", "-sS", "--unix-socket", d.config["server"]["control_socket"], "http://x/metrics"],
+                             stdout=subprocess.PIPE, text=True).stdout
+        ok("wavehouse_http_connections" in out, "the control socket has everything", out[:200])
+        ok(f"port={apart}" in d.log() and "for=metrics" in d.log(), "the log names it", d.log())
+        taken = daemon(settings={"prometheus.port": apart})
+        status, _, err = taken.run()
+        ok(status in (1, 2) and str(apart) in err and "prometheus.port" in err, "a taken port is named", f"{status}: {err}")
+        taken.remove()
+    with daemon(settings={"prometheus.port": apart, "prometheus.enabled": False}) as d:
+        d.start()
+        same((net.call(d.port, "GET", "/metrics").status, answers(apart)), (404, False), "prometheus.enabled: false: nowhere")
+    d = daemon()
+    d.config["prometheus"] = {"port": d.port}
+    with d:
+        d.start()
+        same(d.call("GET", "/metrics").status, 200, "the API's own port is no port of their own")
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
 def lock():
     with daemon() as d:
         d.start()
@@ -312,5 +353,5 @@ def ready_beside_a_hung_refresh():
 if __name__ == "__main__":
     if not (clickhouse.modern() or clickhouse.old()):
         tap.skip_all("no ClickHouse to test against")
-    tap.run(prepare, command_line, check_and_print, bad_configurations, cannot_start, open_listener, lock, reload, drain, readiness,
+    tap.run(prepare, command_line, check_and_print, bad_configurations, cannot_start, open_listener, metrics_port, lock, reload, drain, readiness,
             without_clickhouse, schema_refresh, ready_beside_a_hung_refresh)

@@ -282,6 +282,17 @@ def refusals():
         ok(re.search(r"tls\.certificate.*days_left=[01]: renew", d.log()), "a certificate that ends soon is warned about", d.log_tail)
 
 
+def metrics_port():
+    apart = net.free_port()
+    with daemon(prometheus__port=apart) as d:
+        d.start(None)
+        net.wait_for(lambda: curl(d, url(d, "/livez")).returncode == 0, 20)
+        out = curl(d, f"https://localhost:{apart}/metrics").stdout
+        ok("wavehouse_http_connections" in out, "prometheus.port has the API's certificate", out[:200])
+        out = curl(d, f"http://localhost:{apart}/metrics").stdout
+        ok("wavehouse_" not in out, "and gives nothing in plain text", out[:200])
+
+
 def control_socket():
     with Daemon(server, database, settings={"flush.interval": "200ms"}, name="tls") as d:
         d.start()
@@ -329,4 +340,4 @@ def prepare():
 if __name__ == "__main__":
     if not clickhouse.generations():
         tap.skip_all("no ClickHouse to test against")
-    tap.run(prepare, requests, slow_reader, protocols, hostile, client_certificates, renewal, refusals, control_socket)
+    tap.run(prepare, requests, slow_reader, protocols, hostile, client_certificates, renewal, refusals, metrics_port, control_socket)

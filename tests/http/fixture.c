@@ -150,7 +150,7 @@ int fixture_pair(struct fixture *f)
 {
     int sv[2];
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
-    must(http_server_take_fd(f->s, sv[0], HTTP_LISTEN_PLAIN, "test:1") == 0);
+    must(http_server_take_fd(f->s, sv[0], &(struct http_listener){.fd = -1}, "test:1") == 0);
     return sv[1];
 }
 

@@ -234,9 +234,6 @@ static void test_refusals(void)
             "wavehoused.yaml:1:24: flush.retry_max is below flush.retry_min\n"
             "wavehoused.yaml:2:7: wal.max_bytes must hold at least four times "
             "wal.segment_size\n");
-    refuses("later port", "prometheus: {port: 9100}\n",
-            "wavehoused.yaml:1:14: prometheus.port: a port of its own is not supported by this "
-            "version yet; write 0 for server.port\n");
     refuses("unaligned segment", "wal: {segment_size: 8388609B}\n",
             "wavehoused.yaml:1:7: wal.segment_size must be a multiple of 4KiB\n");
 }

@@ -256,7 +256,7 @@ static void client_open(struct env *v, struct client *c, struct stream_ask ask)
     static const char get[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     int sv[2];
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
-    must(http_server_take_fd(v->server, sv[0], HTTP_LISTEN_PLAIN, "test:1") == 0);
+    must(http_server_take_fd(v->server, sv[0], &(struct http_listener){.fd = -1}, "test:1") == 0);
     c->fd = sv[1];
     buf_init(&c->got, SIZE_MAX);
     ask.caller = ask.caller != NULL ? ask.caller : &caller;
