@@ -2,7 +2,9 @@
 #include "http/loop.h"
 
 #include "base/magic.h"
+#include "base/metric.h"
 #include "http/smallmem.h"
+#include "io/clock.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -23,6 +25,9 @@ struct watch {
     struct queue *q;
     void (*fn)(void *arg);
     void *arg;
+    /* Timers of loop_every: */
+    uint64_t interval_ns, due_ns;
+    struct metric *late;
 };
 
 struct loop {
@@ -135,14 +140,34 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     w->fn(w->arg);
 }
 
+/* Whoever sends something waits as long as a timer is late: something held the loop, or others had
+ * the processor. */
+static void on_interval(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct watch *w = arg;
+    uint64_t now = io_monotonic_ns();
+    metric_observe(w->late, now > w->due_ns ? now - w->due_ns : 0);
+    w->due_ns += w->interval_ns;
+    if (w->due_ns < now) /* libevent makes up for none */
+        w->due_ns = now + w->interval_ns;
+    w->fn(w->arg);
+}
+
 int loop_every(struct loop *l, uint64_t interval_ms, void (*fn)(void *arg), void *arg)
 {
     CHECK_MAGIC(l, LOOP_MAGIC);
     if (l->timer_count == WATCHES_MAX)
         return WH_EFULL;
     struct watch *w = &l->timers[l->timer_count];
-    *w = (struct watch){.fn = fn, .arg = arg};
-    w->ev = event_new(l->base, -1, EV_PERSIST, on_timer, w);
+    *w = (struct watch){.fn = fn,
+                        .arg = arg,
+                        .interval_ns = interval_ms * 1000000,
+                        .due_ns = io_monotonic_ns() + interval_ms * 1000000,
+                        .late = metric_new(METRIC_SECONDS, "wavehouse_loop_late_seconds",
+                                           "How late timers of the socket loops ran", NULL)};
+    w->ev = event_new(l->base, -1, EV_PERSIST, on_interval, w);
     struct timeval tv = {.tv_sec = (time_t)(interval_ms / 1000),
                          .tv_usec = (suseconds_t)(interval_ms % 1000 * 1000)};
     if (w->ev == NULL || event_add(w->ev, &tv) != 0)
