@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ClickHouse over HTTP; the only file that knows libcurl. */
+/* ClickHouse over HTTP, one request at a time. */
 #include "clickhouse/http_client.h"
 
 #include "base/magic.h"
+#include "clickhouse/http_priv.h"
 #include "clickhouse/native_priv.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,7 +22,8 @@ struct ch_http {
     CURL *curl;
     struct curl_slist *headers;
     struct buf url;
-    bool bad_credentials; /* they cannot be sent as a header */
+    bool bad_credentials;         /* they cannot be sent as a header */
+    char detail[CURL_ERROR_SIZE]; /* of the last failure */
 };
 
 /* Where an answer goes while it comes. */
@@ -104,7 +105,8 @@ static bool configure(struct ch_http *c)
            curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
            curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options->connect_timeout_ms) ==
                CURLE_OK &&
-           curl_easy_setopt(h, CURLOPT_POST, 1L) == CURLE_OK;
+           curl_easy_setopt(h, CURLOPT_POST, 1L) == CURLE_OK &&
+           ch_http_set_tls(h, c->options, c->detail);
 }
 
 struct ch_http *ch_http_new(const struct ch_options *options)
@@ -168,8 +170,9 @@ static bool build_url(struct ch_http *c, const struct ch_http_request *q)
     const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
     bool v6 = strchr(ep->host, ':') != NULL;
     buf_reset(&c->url);
-    buf_printf(&c->url, v6 ? "http://[%s]:%u/?database=" : "http://%s:%u/?database=", ep->host,
-               ep->http_port);
+    buf_printf(&c->url,
+               v6 ? "%s://[%s]:%u/?database=" : "%s://%s:%u/?database=", ch_http_scheme(c->options),
+               ep->host, ep->http_port);
     ch_put_url_escaped(&c->url, slice_str(c->options->database));
     /* Without it an error after the first bytes comes inside an answer of status 200. */
     buf_put_str(&c->url, "&wait_end_of_query=1");
@@ -199,6 +202,7 @@ static CURLcode perform(struct ch_http *c, const struct ch_http_request *q, stru
         curl_easy_setopt(h, CURLOPT_WRITEDATA, a) != CURLE_OK ||
         curl_easy_setopt(h, CURLOPT_HEADERDATA, a) != CURLE_OK)
         return CURLE_OUT_OF_MEMORY;
+    c->detail[0] = '\0';
     return curl_easy_perform(h);
 }
 
@@ -215,11 +219,13 @@ static enum ch_outcome fail_transfer(struct ch_http *c, const struct ch_http_req
 {
     const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
     bool unknown = q->body.len > 0 && !was_not_sent(c);
-    return ch_fail(e, unknown ? CH_UNKNOWN_FATE : CH_UNAVAILABLE, 0, "ClickHouse http://%s:%u: %s",
-                   ep->host, ep->http_port,
+    char words[512];
+    ch_http_explain(c->options, rc, c->detail, words, sizeof(words));
+    return ch_fail(e, unknown ? CH_UNKNOWN_FATE : CH_UNAVAILABLE, 0, "ClickHouse %s://%s:%u: %s",
+                   ch_http_scheme(c->options), ep->host, ep->http_port,
                    a->too_long    ? "the answer is longer than allowed"
                    : a->no_memory ? "out of memory for the answer"
-                                  : curl_easy_strerror(rc));
+                                  : words);
 }
 
 /* "Code: 60, e.displayText() = …" (old) and "Code: 60. DB::Exception: …": the number, or 0. */
@@ -247,8 +253,9 @@ static enum ch_outcome judge(struct ch_http *c, const struct ch_http_request *q,
                         : q->body.len > 0 && status >= 500 ? CH_UNKNOWN_FATE
                                                            : CH_UNAVAILABLE;
     const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
-    return ch_fail(e, o, 0, "ClickHouse http://%s:%u: status %ld: %.*s", ep->host, ep->http_port,
-                   status, body.len < 500 ? (int)body.len : 500, body.len > 0 ? body.ptr : "");
+    return ch_fail(e, o, 0, "ClickHouse %s://%s:%u: status %ld: %.*s", ch_http_scheme(c->options),
+                   ep->host, ep->http_port, status, body.len < 500 ? (int)body.len : 500,
+                   body.len > 0 ? body.ptr : "");
 }
 
 enum ch_outcome ch_http_query(struct ch_http *c, const struct ch_http_request *q, struct buf *out,

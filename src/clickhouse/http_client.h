@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ClickHouse over HTTP, with libcurl (used in http_client.c only): schema discovery, and
+/* ClickHouse over HTTP or HTTPS, with libcurl: schema discovery, and
  * JSONEachRow inserts for types outside the native encoder (clickhouse-native §13). Blocking, one
  * owner thread. */
 #ifndef WH_CLICKHOUSE_HTTP_CLIENT_H

@@ -4,8 +4,8 @@
 #include "base/limits.h"
 #include "base/magic.h"
 #include "clickhouse/http_client.h"
+#include "clickhouse/http_priv.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -48,6 +48,7 @@ struct ch_transfer {
     char query_id[QUERY_ID_CAP];
     char type[FIELD_CAP], format[FIELD_CAP], tag[FIELD_CAP];
     char kill_sql[QUERY_ID_CAP + 64]; /* of a transfer of our own */
+    char detail[CURL_ERROR_SIZE];     /* of the last failure */
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -193,11 +194,12 @@ static const struct ch_endpoint *endpoint_of(const struct ch_transfer *t)
 static bool build_url(struct ch_transfer *t)
 {
     const struct ch_endpoint *ep = endpoint_of(t);
+    const struct ch_options *o = ch_target_options(t->site->target);
     bool v6 = strchr(ep->host, ':') != NULL;
     buf_reset(&t->url);
-    buf_printf(&t->url, v6 ? "http://[%s]:%u/?database=" : "http://%s:%u/?database=", ep->host,
-               ep->http_port);
-    ch_put_url_escaped(&t->url, slice_str(ch_target_options(t->site->target)->database));
+    buf_printf(&t->url, v6 ? "%s://[%s]:%u/?database=" : "%s://%s:%u/?database=", ch_http_scheme(o),
+               ep->host, ep->http_port);
+    ch_put_url_escaped(&t->url, slice_str(o->database));
     if (t->query_id[0] != '\0')
         ch_put_setting(&t->url, "query_id", slice_str(t->query_id));
     buf_put_slice(&t->url, buf_slice(&t->settings));
@@ -318,7 +320,8 @@ static bool configure(struct ch_transfer *t)
            curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->ask.sql.len) ==
                CURLE_OK &&
            /* libcurl repeats a request by itself when a kept connection turns out to be dead. */
-           curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, t->ask.may_repeat ? 0L : 1L) == CURLE_OK;
+           curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, t->ask.may_repeat ? 0L : 1L) == CURLE_OK &&
+           ch_http_set_tls(h, o, t->detail);
 }
 
 static bool launch(struct ch_transfer *t)
@@ -425,6 +428,7 @@ static int32_t code_in_text(struct slice body)
 static void judge(const struct ch_transfer *t, CURLcode rc, struct ch_transfer_end *end,
                   char *words, size_t cap)
 {
+    const struct ch_options *o = ch_target_options(t->site->target);
     const struct ch_endpoint *ep = endpoint_of(t);
     end->status = status_of(t);
     end->was_sent = was_sent(t);
@@ -445,13 +449,15 @@ static void judge(const struct ch_transfer *t, CURLcode rc, struct ch_transfer_e
             return;
         }
         /* Not ClickHouse's words: something stands between us. */
-        (void)snprintf(words, cap, "ClickHouse http://%s:%u: status %d", ep->host, ep->http_port,
-                       end->status);
+        (void)snprintf(words, cap, "ClickHouse %s://%s:%u: status %d", ch_http_scheme(o), ep->host,
+                       ep->http_port, end->status);
     } else {
         if (rc == CURLE_OPERATION_TIMEDOUT)
             end->outcome = CH_TRANSFER_TIMEOUT;
-        (void)snprintf(words, cap, "ClickHouse http://%s:%u: %s", ep->host, ep->http_port,
-                       curl_easy_strerror(rc));
+        int n = snprintf(words, cap, "ClickHouse %s://%s:%u: ", ch_http_scheme(o), ep->host,
+                         ep->http_port);
+        if (n > 0 && (size_t)n < cap)
+            ch_http_explain(o, rc, t->detail, words + n, cap - (size_t)n);
     }
     end->text = slice_str(words);
 }
@@ -471,7 +477,7 @@ static void ended(struct ch_transfer *t, CURLcode rc)
 {
     struct ch_pool *p = t->pool;
     struct ch_transfer_end end = {0};
-    char words[512];
+    char words[1024];
     (void)curl_multi_remove_handle(p->multi, t->curl);
     if (tries_next(t, rc))
         return;

@@ -60,6 +60,9 @@ void ch_native_free(struct ch_native *c)
 {
     if (c == NULL)
         return;
+    /* Never while an INSERT is under way: an orderly end must not pass for the end of its data. */
+    if (c->tls != NULL && !c->block_started)
+        ch_tls_conn_close_notify(c->tls);
     ch_native_disconnect(c);
     ch_decoder_fini(&c->decoder);
     buf_fini(&c->rx);
@@ -366,7 +369,10 @@ enum ch_outcome ch_native_insert_wait(struct ch_native *c, struct ch_error *e)
     int rc = ch_conn_next(c, &packet, e);
     if (rc == 0 && packet.code != CH_S_END)
         rc = WH_ESYNTAX;
-    return rc == 0 ? CH_OK : insert_failed(c, e, rc, "waiting for the end of the INSERT");
+    if (rc != 0)
+        return insert_failed(c, e, rc, "waiting for the end of the INSERT");
+    c->block_started = false;
+    return CH_OK;
 }
 
 /* A Hello where a block or the end is due: every server answers with an exception, and then nothing

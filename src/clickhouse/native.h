@@ -43,10 +43,12 @@ struct ch_endpoint {
     uint16_t http_port;
 };
 
+struct ch_tls;
 struct ch_options {
     const struct ch_endpoint *endpoints; /* fail-over in order; the last good one is tried first */
     uint32_t endpoint_count;
     const char *database, *username, *password;
+    struct ch_tls *tls;     /* by TLS, and HTTPS, on its terms; NULL: plain */
     bool compress_lz4;      /* LZ4 frames, but not to a server on loopback: there they cost only */
     bool compress_loopback; /* there too; tests need frames */
     uint64_t connect_timeout_ms, io_timeout_ms;

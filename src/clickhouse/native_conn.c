@@ -13,7 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RECV_BYTES ((size_t)64 << 10)
+#define RECV_BYTES     ((size_t)64 << 10)
+#define GIVE_BYTES_MAX ((size_t)1 << 30) /* fits an int; a socket takes less anyway */
 
 /* ---- errors ---- */
 
@@ -88,6 +89,8 @@ enum ch_outcome ch_fail_broken(struct ch_native *c, struct ch_error *e, int rc, 
 void ch_native_disconnect(struct ch_native *c)
 {
     CHECK_MAGIC(c, CH_NATIVE_MAGIC);
+    ch_tls_conn_free(c->tls);
+    c->tls = NULL;
     if (c->fd >= 0)
         (void)close(c->fd);
     c->fd = -1;
@@ -159,6 +162,29 @@ static bool peer_is_loopback(int fd)
     return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == IN_LOOPBACKNET);
 }
 
+/* Shake hands where TLS is asked for. On failure the caller disconnects. */
+static enum ch_outcome open_tls(struct ch_native *c, uint64_t deadline_ns, struct ch_error *e)
+{
+    const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
+    struct err why = {0};
+    if (c->options->tls == NULL)
+        return CH_OK;
+    c->tls = ch_tls_conn_new(c->options->tls, c->fd, ep->host);
+    if (c->tls == NULL)
+        return ch_fail(e, CH_UNAVAILABLE, 0, "out of memory");
+    int rc;
+    while ((rc = ch_tls_conn_handshake(c->tls, &why)) == WH_EAGAIN) {
+        rc = wait_for(c->fd, ch_tls_conn_events(c->tls), deadline_ns);
+        if (rc != 0) {
+            (void)err_set(&why, rc, "%s", err_text(rc));
+            break;
+        }
+    }
+    return rc == 0 ? CH_OK
+                   : ch_fail(e, CH_UNAVAILABLE, 0, "ClickHouse %s:%u: TLS handshake: %s", ep->host,
+                             ep->port, why.text);
+}
+
 static enum ch_outcome open_socket(struct ch_native *c, uint64_t deadline_ns, struct ch_error *e)
 {
     const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
@@ -178,9 +204,46 @@ static enum ch_outcome open_socket(struct ch_native *c, uint64_t deadline_ns, st
     freeaddrinfo(list);
     const struct ch_options *o = c->options;
     c->lz4 = rc == 0 && o->compress_lz4 && (o->compress_loopback || !peer_is_loopback(c->fd));
-    return rc == 0 ? CH_OK
+    return rc == 0 ? open_tls(c, deadline_ns, e)
                    : ch_fail(e, CH_UNAVAILABLE, 0, "ClickHouse %s:%u: cannot connect: %s", ep->host,
                              ep->port, err_text(rc));
+}
+
+/* ---- bytes, plain or by TLS, without waiting ---- */
+
+/* Bytes into at: how many, WH_EAGAIN (none), -ECONNRESET (end), -errno. */
+static int take_bytes(struct ch_native *c, char *at, size_t room)
+{
+    if (c->tls != NULL)
+        return ch_tls_conn_read(c->tls, at, room);
+    for (;;) {
+        ssize_t n = recv(c->fd, at, room, MSG_DONTWAIT);
+        if (n >= 0)
+            return n > 0 ? (int)n : -ECONNRESET;
+        if (errno != EINTR)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? WH_EAGAIN : -errno;
+    }
+}
+
+/* The first bytes of data out: how many, WH_EAGAIN (none, and the same must come again), -errno. */
+static int give_bytes(struct ch_native *c, struct slice data)
+{
+    size_t len = data.len < GIVE_BYTES_MAX ? data.len : GIVE_BYTES_MAX;
+    if (c->tls != NULL)
+        return ch_tls_conn_write(c->tls, data.ptr, len);
+    for (;;) {
+        ssize_t n = send(c->fd, data.ptr, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0)
+            return (int)n;
+        if (errno != EINTR)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? WH_EAGAIN : -errno;
+    }
+}
+
+/* What to wait for when one of the two had to: with TLS it may be the other direction. */
+static short awaited(const struct ch_native *c, short plain)
+{
+    return c->tls != NULL ? ch_tls_conn_events(c->tls) : plain;
 }
 
 /* Take what the socket has, without waiting. 0, WH_EAGAIN (nothing), -ECONNRESET (end), -errno. */
@@ -194,19 +257,11 @@ static int receive(struct ch_native *c)
     int rc = buf_reserve(&c->rx, RECV_BYTES);
     if (rc != 0)
         return rc;
-    for (;;) {
-        ssize_t n = recv(c->fd, c->rx.ptr + c->rx.len, RECV_BYTES, MSG_DONTWAIT);
-        if (n > 0) {
-            c->rx.len += (size_t)n;
-            return 0;
-        }
-        if (n == 0)
-            return -ECONNRESET;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return WH_EAGAIN;
-        if (errno != EINTR)
-            return -errno;
-    }
+    int n = take_bytes(c, c->rx.ptr + c->rx.len, RECV_BYTES);
+    if (n <= 0)
+        return n;
+    c->rx.len += (size_t)n;
+    return 0;
 }
 
 /* A meaningful packet out of what was received; WH_EAGAIN when there is none. keep: it stays there,
@@ -245,7 +300,7 @@ static int next_until(struct ch_native *c, uint64_t timeout_ms, struct ch_packet
             return rc;
         rc = receive(c);
         if (rc == WH_EAGAIN)
-            rc = wait_for(c->fd, POLLIN, deadline);
+            rc = wait_for(c->fd, awaited(c, POLLIN), deadline);
         else if (rc == 0)
             deadline = deadline_after(timeout_ms);
         if (rc != 0)
@@ -290,21 +345,22 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
 {
     uint64_t deadline = deadline_after(c->options->io_timeout_ms);
     while (data.len > 0) {
-        ssize_t n = send(c->fd, data.ptr, data.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        int n = give_bytes(c, data);
+        short events = awaited(c, POLLOUT);
         if (n > 0) {
             if (started != NULL)
                 *started = true;
             data.ptr += n;
             data.len -= (size_t)n;
             deadline = deadline_after(c->options->io_timeout_ms);
-        } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-            return reason_of_break(c, -errno, e);
+        } else if (n != WH_EAGAIN) {
+            return reason_of_break(c, n, e);
         }
         /* Also when everything went out at once: a server that has sent an exception shall not be
          * sent the rest of the block, and two full sockets must not wait for each other. */
         int rc = look_for_exception(c, e);
         if (rc == 0 && n < 0)
-            rc = wait_for(c->fd, POLLIN | POLLOUT, deadline);
+            rc = wait_for(c->fd, (short)(POLLIN | events), deadline);
         if (rc != 0)
             return rc;
     }
@@ -314,13 +370,35 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
 bool ch_conn_is_idle(struct ch_native *c)
 {
     char byte;
-    if (c->rx_pos != c->rx.len)
+    if (c->rx_pos != c->rx.len || (c->tls != NULL && ch_tls_conn_pending(c->tls)))
         return false;
+    /* With TLS as without: whatever comes to an idle connection, be it the end of TLS, is not what
+     * was agreed on. */
     ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 /* ---- handshake and fail-over ---- */
+
+/* No Hello came. A port that speaks TLS answers plain words with an alert, or by closing. */
+static enum ch_outcome hello_failed(struct ch_native *c, int rc, struct ch_error *e)
+{
+    const struct ch_endpoint *ep = &c->options->endpoints[c->endpoint];
+    size_t n = c->rx.len - c->rx_pos;
+    const unsigned char *p = (const unsigned char *)c->rx.ptr + c->rx_pos;
+    bool alert = n >= 3 && p[0] == 0x15 && p[1] == 3 && p[2] <= 4;
+    if (c->tls == NULL && rc == WH_ESYNTAX && alert)
+        return ch_fail(e, CH_UNAVAILABLE, 0,
+                       "ClickHouse %s:%u: the port speaks TLS: set clickhouse.tls.enabled, or name "
+                       "the plain one in clickhouse.addr (usually 9000)",
+                       ep->host, ep->port);
+    if (c->tls == NULL && rc == -ECONNRESET && n == 0)
+        return ch_fail(e, CH_UNAVAILABLE, 0,
+                       "ClickHouse %s:%u: the server has closed the connection without a word; "
+                       "does the port speak TLS? (clickhouse.tls.enabled)",
+                       ep->host, ep->port);
+    return ch_fail_broken(c, e, rc, "handshake");
+}
 
 static enum ch_outcome handshake(struct ch_native *c, struct ch_error *e)
 {
@@ -340,7 +418,7 @@ static enum ch_outcome handshake(struct ch_native *c, struct ch_error *e)
     if (rc == 0 && packet.code != CH_S_HELLO)
         rc = WH_ESYNTAX;
     if (rc != 0)
-        return ch_fail_broken(c, e, rc, "handshake");
+        return hello_failed(c, rc, e);
     if (c->decoder.revision < CH_REV_OLDEST)
         return ch_fail(e, CH_CONFIG, 0,
                        "ClickHouse %s:%u: revision %u is older than the oldest supported one, %u "

@@ -4,6 +4,7 @@
 #ifndef WH_CLICKHOUSE_NATIVE_PRIV_H
 #define WH_CLICKHOUSE_NATIVE_PRIV_H
 
+#include "clickhouse/tls_client.h"
 #include "clickhouse/wire.h"
 
 #define CH_NATIVE_MAGIC 0x63684e61u
@@ -12,11 +13,12 @@ struct ch_native {
     uint32_t magic;
     const struct ch_options *options;
     struct ch_identity identity;
-    char host[256];     /* our own name, for the server's query log */
-    uint32_t endpoint;  /* of the open connection, or the one to try first */
-    int fd;             /* −1: not connected */
-    bool lz4;           /* the open connection travels in LZ4 frames */
-    bool block_started; /* a byte of the current INSERT's block may have left */
+    char host[256];          /* our own name, for the server's query log */
+    uint32_t endpoint;       /* of the open connection, or the one to try first */
+    int fd;                  /* −1: not connected */
+    struct ch_tls_conn *tls; /* over fd; NULL: plain */
+    bool lz4;                /* the open connection travels in LZ4 frames */
+    bool block_started;      /* a byte of the current INSERT's block may have left */
     struct ch_server server;
     struct ch_decoder decoder;
     struct buf rx; /* received; [rx_pos, len) not yet decoded */

@@ -2,6 +2,7 @@
 #include "clickhouse/target.h"
 
 #include "base/magic.h"
+#include "clickhouse/tls_client.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static void target_free(struct ch_target *t)
 {
     if (t->password != NULL)
         explicit_bzero(t->password, strlen(t->password));
+    ch_tls_unref(t->options.tls);
     free(t->endpoints);
     free(t->database);
     free(t->username);
@@ -38,6 +40,8 @@ struct ch_target *ch_target_new(const struct ch_options *options)
     t->magic = TARGET_MAGIC;
     atomic_init(&t->refs, 1);
     t->options = *options;
+    if (t->options.tls != NULL)
+        (void)ch_tls_ref(t->options.tls);
     t->endpoints = malloc(bytes + 1);
     t->database = strdup(options->database);
     t->username = strdup(options->username);

@@ -184,6 +184,7 @@ static struct config *builder_finish(struct config_builder *b)
 {
     struct config_snapshot *s = b->snap;
     config_map_settle(s);
+    config_build_resolve(b);
     if (b->finding_count == 0 && !b->out_of_memory)
         config_build_check(b);
     if (b->out_of_memory)

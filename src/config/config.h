@@ -103,11 +103,16 @@ struct config {
         const struct config_endpoint *addr; /* fail-over in this order */
         uint32_t addr_count;                /* 1 … 16 */
         uint16_t http_port;
-        const char *http_scheme, *database, *username;
+        const char *http_scheme; /* "https" with tls.enabled, else "http" */
+        const char *database, *username;
         const char *password; /* never logged or printed */
         uint64_t query_timeout_ms;
         bool compression_lz4;
         uint32_t max_open_conns;
+        struct {
+            bool enabled, insecure_skip_verify;
+            const char *ca; /* path of a PEM file; "": the system's */
+        } tls;
         bool embedded;
         const char *embedded_library;
     } clickhouse;

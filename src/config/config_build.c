@@ -389,6 +389,40 @@ rule_broken(struct config_builder *b, const char *first, const char *second, con
     va_end(ap);
 }
 
+void config_build_resolve(struct config_builder *b)
+{
+    struct config *c = &b->snap->pub;
+    if (b->snap->origin[index_of("clickhouse.http_scheme")].name == NULL)
+        c->clickhouse.http_scheme = c->clickhouse.tls.enabled ? "https" : "http";
+}
+
+static void check_clickhouse_tls(struct config_builder *b)
+{
+    const struct config *c = &b->snap->pub;
+    bool enabled = c->clickhouse.tls.enabled,
+         https = strcmp(c->clickhouse.http_scheme, "https") == 0;
+    if (enabled && !https)
+        rule_broken(b, "clickhouse.tls.enabled", "clickhouse.http_scheme",
+                    "clickhouse.http_scheme: http contradicts clickhouse.tls.enabled, for queries "
+                    "would carry the password in the clear: leave it out");
+    if (!enabled && https)
+        rule_broken(b, "clickhouse.tls.enabled", "clickhouse.http_scheme",
+                    "clickhouse.http_scheme: https needs clickhouse.tls.enabled: true, which is "
+                    "for the native port too");
+    if (!enabled && *c->clickhouse.tls.ca != '\0')
+        rule_broken(b, "clickhouse.tls.enabled", "clickhouse.tls.ca",
+                    "clickhouse.tls.ca has no meaning without clickhouse.tls.enabled: true");
+    if (!enabled && c->clickhouse.tls.insecure_skip_verify)
+        rule_broken(b, "clickhouse.tls.enabled", "clickhouse.tls.insecure_skip_verify",
+                    "clickhouse.tls.insecure_skip_verify has no meaning without "
+                    "clickhouse.tls.enabled: true");
+    if (enabled && c->clickhouse.embedded)
+        rule_broken(
+            b, "clickhouse.embedded", "clickhouse.tls.enabled",
+            "clickhouse.tls.enabled: the engine of clickhouse.embedded speaks no TLS; it is "
+            "reached on this machine only");
+}
+
 void config_build_check(struct config_builder *b)
 {
     const struct config *c = &b->snap->pub;
@@ -408,6 +442,7 @@ void config_build_check(struct config_builder *b)
         rule_broken(b, "clickhouse.embedded", "clickhouse.addr",
                     "clickhouse.addr must be 127.0.0.1 and a port with clickhouse.embedded, which "
                     "serves that address only");
+    check_clickhouse_tls(b);
     bool cert = *c->server.tls.cert != '\0', key = *c->server.tls.key != '\0';
     if (cert != key)
         rule_broken(b, "server.tls.cert", "server.tls.key",

@@ -15,7 +15,7 @@
 #define DAY_MS    (24 * HOUR_MS)
 #define PIB       ((uint64_t)1 << 50) /* no single node stores more */
 
-static const char *const choices_scheme[] = {"http", NULL};
+static const char *const choices_scheme[] = {"http", "https", NULL};
 static const char *const choices_compression[] = {"none", "lz4", NULL};
 const char *const config_choices_unknown[] = {"reject", "ignore", "hold", NULL};
 const int config_values_unknown[] = {CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE,
@@ -257,9 +257,10 @@ const struct config_key config_key_table[] = {
          "HTTP port of the same servers, for schemas, queries, and inserts of types without a native "
          "encoder."),
      RANGE(1, 65535)},
-    {KEY("clickhouse.http_scheme", clickhouse.http_scheme, CONFIG_CHOICE, "http", "reload",
-         "Scheme of the HTTP port."),
-     .choices = choices_scheme},
+    {KEY("clickhouse.http_scheme", clickhouse.http_scheme, CONFIG_CHOICE,
+         "https with clickhouse.tls.enabled, else http", "reload",
+         "Scheme of the HTTP port; it follows clickhouse.tls.enabled."),
+     .initial = "http", .choices = choices_scheme},
     {KEY("clickhouse.database", clickhouse.database, CONFIG_TEXT, "default", "reload",
          "Database whose tables are served."),
      .check = check_database},
@@ -277,6 +278,13 @@ const struct config_key config_key_table[] = {
     {KEY("clickhouse.max_open_conns", clickhouse.max_open_conns, CONFIG_NUMBER, "10", "reload",
          "Native connections for inserts, at most."),
      RANGE(1, 1000)},
+    {KEY("clickhouse.tls.enabled", clickhouse.tls.enabled, CONFIG_FLAG, "false", "reload",
+         "Speak TLS to ClickHouse, on the native port and on the HTTP port.")},
+    {KEY("clickhouse.tls.ca", clickhouse.tls.ca, CONFIG_TEXT, "", "reload",
+         "PEM file of the authorities that ClickHouse's certificate is checked against; empty: the system's."),
+     .check = check_path_or_none},
+    {KEY("clickhouse.tls.insecure_skip_verify", clickhouse.tls.insecure_skip_verify, CONFIG_FLAG,
+         "false", "reload", "Take any certificate, so that whoever is on the way can read and change all.")},
     {KEY("clickhouse.embedded", clickhouse.embedded, CONFIG_FLAG, "false", "restart",
          "Run a ClickHouse engine of our own as a child process.")},
     {KEY("clickhouse.embedded_library", clickhouse.embedded_library, CONFIG_TEXT,
@@ -443,7 +451,6 @@ _Static_assert(sizeof(config_key_table) / sizeof(config_key_table[0]) <= CONFIG_
 /* Specified keys and sections that this version has no code for. Accepting one silently could
  * leave a service open that its owner believes to be closed. */
 static const char *const later_names[] = {
-    "clickhouse.tls",
     "cluster",
 };
 #define LATER_COUNT (uint32_t)(sizeof(later_names) / sizeof(later_names[0]))

@@ -233,6 +233,8 @@ const struct config *config_load_text(struct slice yaml, struct buf *findings);
 void config_yaml_feed(struct config_builder *b, struct slice text);
 /* Feed WH_… variables of environ-like env. */
 void config_env_feed(struct config_builder *b, char *const *env);
+/* Give keys that were not set the values that others imply. Before config_build_check. */
+void config_build_resolve(struct config_builder *b);
 /* Rules over several keys; findings name the later of them. */
 void config_build_check(struct config_builder *b);
 

@@ -72,15 +72,20 @@ void daemon_request_refresh(void *ctx);
 uint64_t daemon_wal_budget(const struct config *c);
 /* ingest.held_max_bytes, or its default rule. Needs the store. */
 uint64_t daemon_held_budget(const struct daemon *d, const struct config *c);
-/* Where c says that ClickHouse is: a new target, or NULL without memory. */
-struct ch_target *daemon_target_make(const struct daemon *d, const struct config *c);
+/* Where c says that ClickHouse is: a new target, or NULL without memory. It takes a reference of
+ * its own to tls, which may be NULL. */
+struct ch_target *daemon_target_make(const struct daemon *d, const struct config *c,
+                                     struct ch_tls *tls);
 bool daemon_endpoints_differ(const struct config *a, const struct config *b);
-/* Clients with the same target need not be made again. */
+/* Clients with the same target need not be made again. What clickhouse.tls says is for ch_tls_same
+ * to compare: a file may have changed under the same name. */
 bool daemon_targets_differ(const struct config *a, const struct config *b);
 void daemon_query_options(struct daemon *d, const struct config *c, struct query_runner_options *o);
 void daemon_flush_options(struct daemon *d, const struct config *c, struct flush_options *o);
 /* A log line for each operator key that is too short. */
 void daemon_warn_keys(const struct config *c);
+/* A log line when ClickHouse's certificate is not checked. */
+void daemon_warn_clickhouse(const struct config *c);
 
 /* --- start.c, reload.c ------------------------------------------------------------------------ */
 

@@ -63,6 +63,12 @@ static int check_files(const struct config *config)
         return DAEMON_FAILED;
     }
     http_tls_material_unref(tls);
+    struct ch_tls *trust;
+    if (tls_files_clickhouse(config, &trust, &e) != 0) {
+        (void)fprintf(stderr, "wavehoused: %s\n", e.text);
+        return DAEMON_FAILED;
+    }
+    ch_tls_unref(trust);
     struct seeds *seeds;
     struct buf findings;
     struct queue unused;

@@ -48,7 +48,8 @@ void daemon_request_refresh(void *ctx)
     discovery_nudge(((struct daemon *)ctx)->discovery);
 }
 
-struct ch_target *daemon_target_make(const struct daemon *d, const struct config *c)
+struct ch_target *daemon_target_make(const struct daemon *d, const struct config *c,
+                                     struct ch_tls *tls)
 {
     struct ch_endpoint endpoints[ENDPOINTS_MAX];
     /* The engine listens where it was told to at its start, whatever the file says by now. */
@@ -67,6 +68,7 @@ struct ch_target *daemon_target_make(const struct daemon *d, const struct config
         .database = c->clickhouse.database,
         .username = c->clickhouse.username,
         .password = c->clickhouse.password,
+        .tls = tls,
         .compress_lz4 = c->clickhouse.compression_lz4,
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .io_timeout_ms = c->clickhouse.query_timeout_ms,
@@ -177,4 +179,12 @@ void daemon_warn_keys(const struct config *c)
 {
     warn_key("auth.operator_key", c->auth.operator_key);
     warn_key("auth.operator_key_next", c->auth.operator_key_next);
+}
+
+void daemon_warn_clickhouse(const struct config *c)
+{
+    if (c->clickhouse.tls.enabled && c->clickhouse.tls.insecure_skip_verify)
+        log_warn("clickhouse.unverified",
+                 "clickhouse.tls.insecure_skip_verify: nobody checks that it is ClickHouse that "
+                 "answers; password and events may be read on the way");
 }

@@ -2,6 +2,7 @@
 /* New settings while the daemon runs: SIGHUP, or POST /v1/ops/settings/reload. */
 #include "daemon/daemon_priv.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* A line each; what was only noticed is news, what needs the operator is a warning. */
@@ -38,6 +39,7 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
     auth_keys_reload(d->api.keys, adopted); /* first: loops take both up in one step */
     atomic_fetch_add(&d->api.config_version, 1);
     daemon_warn_keys(adopted);
+    daemon_warn_clickhouse(adopted);
     if (target != NULL) {
         ch_target_unref(d->target);
         d->target = target;
@@ -57,6 +59,24 @@ static void adopt(struct daemon *d, const struct config *adopted, struct ch_targ
     discovery_set_interval(d->discovery, adopted->schema_refresh_ms);
     wal_set_budget(d->wal, daemon_wal_budget(adopted), adopted->wal.min_free);
     log_configure(adopted->log_level, adopted->log_format);
+}
+
+/* A new target when ClickHouse is another, or to be asked in another way; else *out is NULL. */
+static int reload_target(struct daemon *d, const struct config *next, struct ch_target **out,
+                         struct err *e)
+{
+    struct ch_tls *tls;
+    *out = NULL;
+    int rc = tls_files_clickhouse(next, &tls, e);
+    if (rc != 0)
+        return rc;
+    if (daemon_targets_differ(d->config, next) ||
+        !ch_tls_same(tls, ch_target_options(d->target)->tls)) {
+        *out = daemon_target_make(d, next, tls);
+        rc = *out != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+    }
+    ch_tls_unref(tls);
+    return rc;
 }
 
 /* Read what the settings name, and see that it can be used. Not 0: findings say why not. */
@@ -109,15 +129,14 @@ void daemon_reload(struct daemon *d, struct api_reload *task)
         buf_reset(&text);
         adopted = config_adopt(d->config, next, &text);
     }
-    if (adopted != NULL && daemon_targets_differ(d->config, adopted) &&
-        (target = daemon_target_make(d, adopted)) == NULL) {
+    struct err e;
+    if (adopted != NULL && reload_target(d, adopted, &target, &e) != 0) {
         buf_reset(&text);
-        buf_put_str(&text, "out of memory");
+        buf_put_str(&text, e.text);
         config_unref(adopted);
         adopted = NULL;
     }
     struct http_tls_material *tls = NULL;
-    struct err e;
     if (adopted != NULL && tls_files_reload(adopted, d->tls, &tls, &e) != 0) {
         buf_reset(&text);
         buf_put_str(&text, e.text);

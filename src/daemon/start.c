@@ -123,9 +123,15 @@ static int open_listeners(struct daemon *d, struct err *e)
 static int start_clickhouse(struct daemon *d, struct err *e)
 {
     const struct config *c = d->start_config;
-    d->target = daemon_target_make(d, c);
+    struct ch_tls *tls;
+    int rc = tls_files_clickhouse(c, &tls, e);
+    if (rc != 0)
+        return rc;
+    d->target = daemon_target_make(d, c, tls);
+    ch_tls_unref(tls);
     if (d->target == NULL)
         return err_set(e, -ENOMEM, "out of memory");
+    daemon_warn_clickhouse(c);
     if (!c->clickhouse.embedded)
         return 0;
     const char *program = getenv("WAVEHOUSED_ENGINE"); /* an uninstalled build */

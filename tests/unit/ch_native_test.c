@@ -2,6 +2,7 @@
 /* The native client against a peer on loopback that follows a script: what is sent, in which order,
  * and which outcome each way of breaking off has. */
 #include "clickhouse/native.h"
+#include "clickhouse/tls_client.h"
 #include "clickhouse/wire.h"
 #include "io/clock.h"
 
@@ -626,6 +627,37 @@ static void test_endpoints(void)
     end_script(c);
 }
 
+/* One side speaks TLS and the other does not. */
+static void tls_mismatch(const char *answer, size_t len, enum step_kind after, const char *want)
+{
+    struct ch_error e = {0};
+    struct buf *b = text();
+    buf_put(b, answer, len);
+    step(STEP_ACCEPT, NULL);
+    step(STEP_SEND, b);
+    step(after, NULL);
+    struct ch_native *c = begin_script();
+    is_outcome(ch_native_connect(c, NULL, &e), CH_UNAVAILABLE, &e, want);
+    if (!ok(strstr(e.text, "127.0.0.1:") != NULL && strstr(e.text, want) != NULL,
+            "the text says where and what"))
+        printf("# %s\n", e.text);
+    end_script(c);
+}
+
+static void test_tls_mismatch(void)
+{
+    struct ch_tls_options o = {.insecure_skip_verify = true};
+    struct err e;
+    tls_mismatch("\x15\x03\x03\x00\x02\x02\x46", 7, STEP_DRAIN, "the port speaks TLS");
+    if (ch_tls_new(&options.tls, &o, &e) != 0)
+        exit(99);
+    tls_mismatch("\x02\x65\x00\x00\x00\x03\x44", 7, STEP_DRAIN, "does not speak TLS");
+    tls_mismatch("", 0, STEP_CLOSE, "TLS handshake: ");
+    tls_mismatch("", 0, STEP_DRAIN, "TLS handshake: Connection timed out");
+    ch_tls_unref(options.tls);
+    options.tls = NULL;
+}
+
 int main(void)
 {
     options = (struct ch_options){.database = "default",
@@ -651,6 +683,7 @@ int main(void)
     test_exceptions();
     test_sample();
     test_endpoints();
+    test_tls_mismatch();
     buf_fini(&peer.in);
     buf_fini(&peer.query);
     return tap_done();

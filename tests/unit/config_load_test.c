@@ -178,12 +178,8 @@ static void test_refusals(void)
     refuses("secret and its file", "clickhouse:\n  password: a\n  password_file: /b\n",
             "wavehoused.yaml:3:3: key \"clickhouse.password_file\": \"clickhouse.password\" is "
             "already in line 2\n");
-    refuses("later keys", "cluster:\n  node_id: x\nclickhouse:\n  tls: {ca: a}\n",
-            "wavehoused.yaml:1:1: key \"cluster\" is not supported by this version yet\n"
-            "wavehoused.yaml:4:3: key \"clickhouse.tls\" is not supported by this version yet\n");
-    refuses("later value", "clickhouse: {http_scheme: https}\n",
-            "wavehoused.yaml:1:27: clickhouse.http_scheme: \"https\" must be http; nothing else is "
-            "supported by this version\n");
+    refuses("later keys", "cluster:\n  node_id: x\n",
+            "wavehoused.yaml:1:1: key \"cluster\" is not supported by this version yet\n");
     refuses("anchor and alias", "data_dir: &x /a\ncors:\n  allowed_origins: [*x]\n",
             "wavehoused.yaml:1:11: anchors (&name) are not supported: write the value itself\n"
             "wavehoused.yaml:3:21: aliases (*name) are not supported: write the value itself\n");
@@ -236,6 +232,44 @@ static void test_refusals(void)
             "wal.segment_size\n");
     refuses("unaligned segment", "wal: {segment_size: 8388609B}\n",
             "wavehoused.yaml:1:7: wal.segment_size must be a multiple of 4KiB\n");
+}
+
+static void test_clickhouse_tls(void)
+{
+    const struct config *c = loads("TLS", "clickhouse: {tls: {enabled: true, ca: /x.pem}}\n");
+    if (c != NULL) {
+        struct buf out;
+        buf_init(&out, SIZE_MAX);
+        config_print(c, &out);
+        strip_root(&out);
+        ok(c->clickhouse.tls.enabled && !c->clickhouse.tls.insecure_skip_verify, "is on");
+        is_str(c->clickhouse.tls.ca, "/x.pem", "with an authority");
+        is_str(c->clickhouse.http_scheme, "https", "queries go by HTTPS then");
+        ok(strstr(out.ptr, "\n  http_scheme: https  # built in\n") != NULL &&
+               strstr(out.ptr, "\n  tls:\n    enabled: true  # ") != NULL,
+           "and so it is printed");
+        config_unref(loads("what is printed", out.ptr));
+        buf_fini(&out);
+        config_unref(c);
+    }
+    config_unref(loads("both said", "clickhouse: {http_scheme: https, tls: {enabled: true}}\n"));
+    config_unref(loads("neither", "clickhouse: {http_scheme: http, tls: {enabled: false}}\n"));
+    refuses(
+        "HTTP beside TLS", "clickhouse: {tls: {enabled: true}, http_scheme: http}\n",
+        "wavehoused.yaml:1:36: clickhouse.http_scheme: http contradicts clickhouse.tls.enabled, "
+        "for queries would carry the password in the clear: leave it out\n");
+    refuses("HTTPS without TLS", "clickhouse: {http_scheme: https}\n",
+            "wavehoused.yaml:1:14: clickhouse.http_scheme: https needs clickhouse.tls.enabled: "
+            "true, which is for the native port too\n");
+    refuses("CA without TLS", "clickhouse: {tls: {ca: /x}}\n",
+            "wavehoused.yaml:1:20: clickhouse.tls.ca has no meaning without "
+            "clickhouse.tls.enabled: true\n");
+    refuses("skip without TLS", "clickhouse: {tls: {insecure_skip_verify: true}}\n",
+            "wavehoused.yaml:1:20: clickhouse.tls.insecure_skip_verify has no meaning without "
+            "clickhouse.tls.enabled: true\n");
+    refuses("embedded", "clickhouse: {embedded: true, tls: {enabled: true}}\n",
+            "wavehoused.yaml:1:36: clickhouse.tls.enabled: the engine of clickhouse.embedded "
+            "speaks no TLS; it is reached on this machine only\n");
 }
 
 static void test_limits(void)
@@ -345,8 +379,11 @@ static void test_environment(void)
              "name\n");
     variable("WH_CLUSTER_NODE_ID", "very-secret",
              "WH_CLUSTER_NODE_ID: key \"cluster\" is not supported by this version yet\n");
-    variable("WH_CLICKHOUSE_TLS_CA", "x",
-             "WH_CLICKHOUSE_TLS_CA: key \"clickhouse.tls\" is not supported by this version yet\n");
+    variable(
+        "WH_CLICKHOUSE_TLS_CA", "x",
+        "WH_CLICKHOUSE_TLS_CA: clickhouse.tls.ca: \"x\" must be an absolute path, or empty for "
+        "none\n");
+    variable("WH_CLICKHOUSE_TLS_ENABLED", "true", "");
     variable("WH_SERVER_PORT", "x",
              "WH_SERVER_PORT: server.port: \"x\" must be a whole number, digits only\n");
     variable("WH_SERVER_PORT", "",
@@ -733,6 +770,7 @@ int main(void)
     test_defaults();
     test_values();
     test_refusals();
+    test_clickhouse_tls();
     test_limits();
     test_layers();
     test_environment();

@@ -110,7 +110,7 @@ static void test_names(void)
     lookup_is("auth.issuer_file", CONFIG_UNKNOWN);
     lookup_is("server.tls.cert", CONFIG_KEY);
     lookup_is("server.tls", CONFIG_SECTION);
-    lookup_is("clickhouse.tls.enabled", CONFIG_LATER);
+    lookup_is("clickhouse.tls.enabled", CONFIG_KEY);
     lookup_is("authority", CONFIG_UNKNOWN);
     lookup_is("serv", CONFIG_UNKNOWN);
     lookup_is("", CONFIG_UNKNOWN);
