@@ -9,6 +9,22 @@ const char *ch_http_scheme(const struct ch_options *o)
     return o->tls != NULL ? "https" : "http";
 }
 
+/* How long what libcurl keeps of the system's store by its path may be behind the file. */
+#define SYSTEM_CA_SECONDS 60L
+
+/* libcurl parses the store once for many connections, and keeps connections and sessions of it: all
+ * of that ends after a minute, so that a reload is followed. */
+static bool set_system_authorities(CURL *h, const char *path)
+{
+#if LIBCURL_VERSION_NUM >= 0x075700
+    if (curl_easy_setopt(h, CURLOPT_CA_CACHE_TIMEOUT, SYSTEM_CA_SECONDS) != CURLE_OK)
+        return false;
+#endif
+    return curl_easy_setopt(h, CURLOPT_CAINFO, path) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, SYSTEM_CA_SECONDS) == CURLE_OK &&
+           curl_easy_setopt(h, CURLOPT_SSL_SESSIONID_CACHE, 0L) == CURLE_OK;
+}
+
 /* A file of the operator's own is given as it was when it was checked, so that what is put in its
  * place counts from a reload on, as for the native connections, and not when it happens to be
  * broken. The system's store is large: libcurl reads it by itself, and once for many connections,
@@ -24,8 +40,8 @@ static bool set_authorities(CURL *h, const struct ch_tls_options *o)
     return curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
            curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
            curl_easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK &&
-           (o->ca_is_system ? curl_easy_setopt(h, CURLOPT_CAINFO, o->ca_name)
-                            : curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob)) == CURLE_OK;
+           (o->ca_is_system ? set_system_authorities(h, o->ca_name)
+                            : curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK);
 }
 
 bool ch_http_set_tls(CURL *h, const struct ch_options *o, char *detail)

@@ -115,6 +115,19 @@ static int wait_for(int fd, short events, uint64_t deadline_ns)
     }
 }
 
+/* The same for a connection that may be kept busy without getting anywhere: what came in time
+ * counts (we may have been stopped meanwhile), so there is one more look after the deadline, and
+ * no other. *late: that was it; false at first and after each step forward. */
+static int wait_in_time(int fd, short events, uint64_t deadline_ns, bool *late)
+{
+    int rc = wait_for(fd, events, deadline_ns);
+    if (rc != 0 || io_monotonic_ns() < deadline_ns)
+        return rc;
+    rc = *late ? -ETIMEDOUT : 0;
+    *late = true;
+    return rc;
+}
+
 static uint64_t deadline_after(uint64_t ms)
 {
     const uint64_t day_ms = 86400000; /* keeps poll's int far from overflow */
@@ -173,8 +186,9 @@ static enum ch_outcome open_tls(struct ch_native *c, uint64_t deadline_ns, struc
     if (c->tls == NULL)
         return ch_fail(e, CH_UNAVAILABLE, 0, "out of memory");
     int rc;
+    bool late = false;
     while ((rc = ch_tls_conn_handshake(c->tls, &why)) == WH_EAGAIN) {
-        rc = wait_for(c->fd, ch_tls_conn_events(c->tls), deadline_ns);
+        rc = wait_in_time(c->fd, ch_tls_conn_events(c->tls), deadline_ns, &late);
         if (rc != 0) {
             (void)err_set(&why, rc, "%s", err_text(rc));
             break;
@@ -294,15 +308,18 @@ static int next_until(struct ch_native *c, uint64_t timeout_ms, struct ch_packet
                       struct ch_error *e)
 {
     uint64_t deadline = deadline_after(timeout_ms);
+    bool late = false;
     for (;;) {
         int rc = decode(c, false, out, e);
         if (rc != WH_EAGAIN)
             return rc;
         rc = receive(c);
-        if (rc == WH_EAGAIN)
-            rc = wait_for(c->fd, awaited(c, POLLIN), deadline);
-        else if (rc == 0)
+        if (rc == WH_EAGAIN) {
+            rc = wait_in_time(c->fd, awaited(c, POLLIN), deadline, &late);
+        } else if (rc == 0) {
             deadline = deadline_after(timeout_ms);
+            late = false;
+        }
         if (rc != 0)
             return rc;
     }
@@ -344,6 +361,7 @@ static int reason_of_break(struct ch_native *c, int rc, struct ch_error *e)
 int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct ch_error *e)
 {
     uint64_t deadline = deadline_after(c->options->io_timeout_ms);
+    bool late = false;
     while (data.len > 0) {
         int n = give_bytes(c, data);
         short events = awaited(c, POLLOUT);
@@ -353,6 +371,7 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
             data.ptr += n;
             data.len -= (size_t)n;
             deadline = deadline_after(c->options->io_timeout_ms);
+            late = false;
         } else if (n != WH_EAGAIN) {
             return reason_of_break(c, n, e);
         }
@@ -360,7 +379,7 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
          * sent the rest of the block, and two full sockets must not wait for each other. */
         int rc = look_for_exception(c, e);
         if (rc == 0 && n < 0)
-            rc = wait_for(c->fd, (short)(POLLIN | events), deadline);
+            rc = wait_in_time(c->fd, (short)(POLLIN | events), deadline, &late);
         if (rc != 0)
             return rc;
     }
@@ -397,7 +416,14 @@ static enum ch_outcome hello_failed(struct ch_native *c, int rc, struct ch_error
                        "ClickHouse %s:%u: the server has closed the connection without a word; "
                        "does the port speak TLS? (clickhouse.tls.enabled)",
                        ep->host, ep->port);
-    return ch_fail_broken(c, e, rc, "handshake");
+    if (rc == WH_ESYNTAX && n >= 5 && memcmp(p, "HTTP/", 5) == 0)
+        return ch_fail(
+            e, CH_UNAVAILABLE, 0,
+            "ClickHouse %s:%u: the port speaks HTTP: clickhouse.addr must name the native "
+            "one (usually 9000, or 9440 with TLS)",
+            ep->host, ep->port);
+    enum ch_outcome o = ch_fail_broken(c, e, rc, "handshake");
+    return o == CH_BUG ? e->outcome = CH_UNAVAILABLE : o; /* the rows have no part in it */
 }
 
 static enum ch_outcome handshake(struct ch_native *c, struct ch_error *e)

@@ -24,6 +24,9 @@
 #define CH_TLS_CONN_MAGIC 0x63685463u
 #define RECORD_BYTES      ((size_t)16384) /* the most plaintext of one record */
 #define HOST_BYTES_MAX    256
+/* Taken from the socket in one call, many records' worth. mbedtls reads on by itself over warnings,
+ * and whoever sends nothing else would keep it for ever, past every deadline. */
+#define CALL_BYTES_MAX ((size_t)64 << 10)
 
 /* Forward secrecy and authenticated encryption, nothing else. */
 static const int ciphersuites[] = {MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -55,6 +58,8 @@ struct ch_tls_conn {
     int error;         /* errno of the socket; 0: none */
     short events;      /* to poll for after WH_EAGAIN */
     bool partial;      /* bytes of a record have come, and not yet its end */
+    bool reading;      /* see on_send */
+    size_t may_take;   /* of CALL_BYTES_MAX, in this call */
     size_t unfinished; /* plain bytes whose record is encrypted and not out yet */
     char host[HOST_BYTES_MAX];
     unsigned char address[sizeof(struct in6_addr)]; /* of a host that is one */
@@ -191,9 +196,16 @@ static int socket_failed(struct ch_tls_conn *t, int want)
     return MBEDTLS_ERR_SSL_INTERNAL_ERROR; /* whatever: t->error is looked at first */
 }
 
+/* A reader of ours has nothing to say. mbedtls answers a HelloRequest, which asks for what we do
+ * not do (renegotiation), by an alert; with a record of ours half sent it would end that one
+ * instead, and we, who know nothing of it, would send the same bytes again. */
 static int on_send(void *ctx, const unsigned char *p, size_t n)
 {
     struct ch_tls_conn *t = ctx;
+    if (t->reading) {
+        t->error = EPROTO;
+        return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+    }
     ssize_t sent = send(t->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
     return sent >= 0 ? (int)sent : socket_failed(t, MBEDTLS_ERR_SSL_WANT_WRITE);
 }
@@ -201,8 +213,11 @@ static int on_send(void *ctx, const unsigned char *p, size_t n)
 static int on_recv(void *ctx, unsigned char *p, size_t n)
 {
     struct ch_tls_conn *t = ctx;
-    ssize_t got = recv(t->fd, p, n, MSG_DONTWAIT);
+    if (t->may_take == 0)
+        return MBEDTLS_ERR_SSL_WANT_READ; /* poll says at once that there is more */
+    ssize_t got = recv(t->fd, p, n < t->may_take ? n : t->may_take, MSG_DONTWAIT);
     t->partial = t->partial || got > 0;
+    t->may_take -= got > 0 ? (size_t)got : 0;
     return got >= 0 ? (int)got : socket_failed(t, MBEDTLS_ERR_SSL_WANT_READ);
 }
 
@@ -349,6 +364,7 @@ static int explain(const struct ch_tls_conn *t, int rc, struct err *e)
 int ch_tls_conn_handshake(struct ch_tls_conn *t, struct err *e)
 {
     CHECK_MAGIC(t, CH_TLS_CONN_MAGIC);
+    t->may_take = CALL_BYTES_MAX;
     (void)pthread_mutex_lock(&t->x->lock);
     int rc = mbedtls_ssl_handshake(&t->ssl);
     (void)pthread_mutex_unlock(&t->x->lock);
@@ -363,7 +379,10 @@ int ch_tls_conn_handshake(struct ch_tls_conn *t, struct err *e)
 int ch_tls_conn_read(struct ch_tls_conn *t, void *at, size_t room)
 {
     CHECK_MAGIC(t, CH_TLS_CONN_MAGIC);
+    t->may_take = CALL_BYTES_MAX;
+    t->reading = true;
     int n = mbedtls_ssl_read(&t->ssl, at, room);
+    t->reading = false;
     if (wants(t, n) != 0)
         return WH_EAGAIN;
     if (n <= 0)

@@ -55,7 +55,8 @@ void ch_tls_conn_free(struct ch_tls_conn *t); /* NULL is fine; sends nothing */
 int ch_tls_conn_handshake(struct ch_tls_conn *t, struct err *e) WH_MUST_CHECK;
 /* As recv and send of a non-blocking socket: how many bytes (at least one), WH_EAGAIN,
  * -ECONNRESET at the end of the stream, -EPROTO when the other side does not follow TLS, or -errno.
- * WH_EAGAIN of read means that nothing decrypted is left either. After WH_EAGAIN of write the same
+ * WH_EAGAIN of read means that nothing decrypted is left either; it comes also, with more in the
+ * socket, from a peer that sends much and no data. After WH_EAGAIN of write the same
  * bytes must come again (more may follow): their record is on its way. */
 int ch_tls_conn_read(struct ch_tls_conn *t, void *at, size_t room) WH_MUST_CHECK;
 int ch_tls_conn_write(struct ch_tls_conn *t, const void *data, size_t len) WH_MUST_CHECK;

@@ -291,6 +291,19 @@ def wrong_ports():
             d.config["clickhouse"]["http_port"] = f.http.port
         known(d, f, "speak TLS", "does the port speak HTTPS?", plain, right, "TLS to plain ports")
     with Fronts() as f, daemon(f) as d:
+        d.start("/readyz")
+        d.know("ev")
+        empty()
+        right()
+        d.config["clickhouse"]["addr"] = f"localhost:{f.http.port}"
+        hup(d)
+        same(d.ingest("ev", {"id": 1, "text": "h"}).json(), {"ok": True}, "the HTTPS port as the native one: a row is taken")
+        ok(readyz_says(d, "handshake: "), "the HTTPS port as the native one: /readyz says where it ends", d.call("GET", "/readyz"))
+        same((count(), d.dlq()["total"]), (0, 0), "the HTTPS port as the native one: it waits")
+        right()
+        hup(d)
+        ok(arrives(1), "the HTTPS port as the native one: it arrives after a reload", d.log_tail)
+    with Fronts() as f, daemon(f) as d:
         def off():
             d.config["clickhouse"]["tls"] = {"enabled": False}
 

@@ -649,6 +649,9 @@ static void test_tls_mismatch(void)
     struct ch_tls_options o = {.insecure_skip_verify = true};
     struct err e;
     tls_mismatch("\x15\x03\x03\x00\x02\x02\x46", 7, STEP_DRAIN, "the port speaks TLS");
+    tls_mismatch("HTTP/1.1 400 Bad Request\r\n\r\n", 28, STEP_DRAIN, "the port speaks HTTP");
+    /* Nothing that a port says before an INSERT is the rows' fault. */
+    tls_mismatch("\x63 and so on", 11, STEP_DRAIN, "not the protocol");
     if (ch_tls_new(&options.tls, &o, &e) != 0)
         exit(99);
     tls_mismatch("\x02\x65\x00\x00\x00\x03\x44", 7, STEP_DRAIN, "does not speak TLS");

@@ -8,9 +8,15 @@
 #include "tests/lib/tap.h"
 #include "tests/lib/tls_pki.h"
 
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
+#include <mbedtls/ssl.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -285,8 +291,96 @@ static void test_plain_peers(void)
     plain_peer("\x15\x03\x03\x00\x02\x02\x46", 7, true, "the server refuses");
 }
 
+/* Warnings without end, and nothing else: one call must come back to look at its deadline. */
+static void test_flood(void)
+{
+    static char flood[160 * 1024];
+    static const char warning[] = "\x15\x03\x03\x00\x02\x01\x5a";
+    int room = 1 << 20, left = 0;
+    struct err e = {0};
+    for (size_t i = 0; i < sizeof(flood); i++)
+        flood[i] = warning[i % 7];
+    begin("localhost", pki_good, pki_good_key, pki_authority, false);
+    (void)setsockopt(s.fd[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    ssize_t n = send(s.fd[1], flood, sizeof(flood), MSG_NOSIGNAL);
+    is_u64((uint64_t)n, sizeof(flood), "a flood of warnings in the handshake");
+    ok(ch_tls_conn_handshake(s.client, &e) == WH_EAGAIN, "has no end, and no result");
+    (void)ioctl(s.fd[0], FIONREAD, &left);
+    ok(left > 64 * 1024, "a call takes its share and comes back: %d bytes are left", left);
+    end();
+}
+
+/* ---- a server that asks for another handshake ---- */
+
+static int server_send(void *ctx, const unsigned char *p, size_t n)
+{
+    ssize_t sent = send(*(int *)ctx, p, n, MSG_NOSIGNAL);
+    return sent > 0 ? (int)sent : MBEDTLS_ERR_SSL_WANT_WRITE;
+}
+
+static int server_recv(void *ctx, unsigned char *p, size_t n)
+{
+    ssize_t got = recv(*(int *)ctx, p, n, 0);
+    return got > 0 ? (int)got : MBEDTLS_ERR_SSL_WANT_READ;
+}
+
+/* mbedtls would answer, and to do so end the record that is half sent, behind the back of the one
+ * who then sends the same bytes again: they would come twice, in the middle of a block. */
+static void test_hello_request(void)
+{
+    static char data[1 << 16];
+    char text[16];
+    mbedtls_entropy_context entropy;
+    mbedtls_ctr_drbg_context random;
+    mbedtls_x509_crt cert;
+    mbedtls_pk_context key;
+    mbedtls_ssl_config config;
+    mbedtls_ssl_context server;
+    mbedtls_entropy_init(&entropy);
+    mbedtls_ctr_drbg_init(&random);
+    mbedtls_x509_crt_init(&cert);
+    mbedtls_pk_init(&key);
+    mbedtls_ssl_config_init(&config);
+    mbedtls_ssl_init(&server);
+    begin("localhost", pki_good, pki_good_key, pki_authority, false);
+    int rc = mbedtls_ctr_drbg_seed(&random, mbedtls_entropy_func, &entropy, NULL, 0) |
+             mbedtls_x509_crt_parse(&cert, (const unsigned char *)pki_good, strlen(pki_good) + 1) |
+             mbedtls_pk_parse_key(&key, (const unsigned char *)pki_good_key,
+                                  strlen(pki_good_key) + 1, NULL, 0) |
+             mbedtls_ssl_config_defaults(&config, MBEDTLS_SSL_IS_SERVER,
+                                         MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT) |
+             mbedtls_ssl_conf_own_cert(&config, &cert, &key);
+    mbedtls_ssl_conf_rng(&config, mbedtls_ctr_drbg_random, &random);
+    mbedtls_ssl_conf_renegotiation(&config, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
+    rc |= mbedtls_ssl_setup(&server, &config);
+    mbedtls_ssl_set_bio(&server, &s.fd[1], server_send, server_recv, NULL);
+    ok(rc == 0, "a server that renegotiates");
+    struct err e = {0};
+    int ours = WH_EAGAIN, theirs = -1;
+    for (int i = 0; i < 1000 && (ours != 0 || theirs != 0); i++) {
+        ours = ours != 0 ? ch_tls_conn_handshake(s.client, &e) : 0;
+        theirs = theirs != 0 ? mbedtls_ssl_handshake(&server) : 0;
+    }
+    ok(ours == 0 && theirs == 0, "hands are shaken");
+    int n;
+    while ((n = ch_tls_conn_write(s.client, data, sizeof(data))) > 0) {
+    }
+    ok(n == WH_EAGAIN, "a record is half sent");
+    ok(mbedtls_ssl_renegotiate(&server) == 0, "then it is asked for another handshake");
+    ok(ch_tls_conn_read(s.client, text, sizeof(text)) == -EPROTO, "which ends the connection");
+    end();
+    mbedtls_ssl_free(&server);
+    mbedtls_ssl_config_free(&config);
+    mbedtls_pk_free(&key);
+    mbedtls_x509_crt_free(&cert);
+    mbedtls_ctr_drbg_free(&random);
+    mbedtls_entropy_free(&entropy);
+}
+
 int main(void)
 {
+    test_flood();
+    test_hello_request();
     test_hosts();
     test_authorities();
     test_bulk();
