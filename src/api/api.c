@@ -95,11 +95,10 @@ static bool is_open(const struct api_loop *a, const struct route *route)
     return !clickhouse || a->config->doors.clickhouse;
 }
 
-/* With a port of their own the metrics are there and at the control socket. */
+/* With a port of their own the metrics are not at the API's, but still at the control socket. */
 static bool serves_metrics(const struct api_loop *a, const struct http_request *r)
 {
-    return a->config->prometheus.enabled &&
-           (r->label == API_METRICS_ONLY || r->is_control || !config_metrics_apart(a->config));
+    return a->config->prometheus.enabled && (r->is_control || !config_metrics_apart(a->config));
 }
 
 static const struct route *metrics_find(const struct api_loop *a, const struct http_request *r,
@@ -159,7 +158,8 @@ static int on_head(void *ctx, struct http_request *r, struct http_admit *admit)
     api_refresh(a);
     bool known_path;
     const struct route *route = route_find(a, r, &known_path);
-    if (r->label != API_METRICS_ONLY && !ops_gate(a, r))
+    bool elsewhere = r->label == API_METRICS_ONLY && route == NULL; /* not there for anybody */
+    if (!elsewhere && !ops_gate(a, r))
         return 1;
     if (route == NULL) {
         reply_unrouted(r, known_path);

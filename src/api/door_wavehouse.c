@@ -292,8 +292,9 @@ static void refuse(struct api_loop *a, struct http_request *r, const struct inge
     buf_put_str(&a->refusal, "{\"error\":");
     buf_put_json_string(&a->refusal, why->text);
     if (why->dead_letter)
-        buf_put_str(&a->refusal,
-                    ",\"code\":\"clickhouse.rejected\",\"retryable\":false,\"dead_letter\":true");
+        buf_printf(&a->refusal,
+                   ",\"code\":\"clickhouse.rejected\",\"retryable\":false,\"dead_letter\":%s",
+                   why->dropped ? "false" : "true");
     else if (why->code != 0 && why->reason == INGEST_SYNTAX)
         buf_put_str(&a->refusal, ",\"code\":\"clickhouse.rejected\"");
     if (why->code != 0)

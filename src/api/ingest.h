@@ -44,7 +44,8 @@ struct ingest_refusal {
     uint64_t row;              /* of the record that refuses the request, from 1; 0: none */
     const char *rule;          /* of a dry run's only record: which check refused it; else NULL */
     int retry_after_s;         /* > 0: the same request may do better then */
-    bool dead_letter;          /* the record is stored as a dead letter: not to be sent again */
+    bool dead_letter;          /* ClickHouse has refused the record: not to be sent again */
+    bool dropped;              /* … and it is not kept as a dead letter (dlq.enabled: false) */
     uint64_t limit_per_second; /* INGEST_LIMITED: the rate; retry_after_s is until it is free */
     struct slice text;         /* valid during the call */
 };

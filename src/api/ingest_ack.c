@@ -312,6 +312,7 @@ static bool refuse_single(struct api_loop *a, struct ingest_op *op)
                                  .status = 400,
                                  .code = dead.code,
                                  .dead_letter = true,
+                                 .dropped = dead.dropped,
                                  .text = dead.text};
     ingest_refuse_why(a, op->door, op->request, &why);
     return true;

@@ -13,12 +13,29 @@
  * milliseconds, which a socket loop can spare. */
 #define LIST_BYTES_MAX (4 * MIB)
 
+static void count_all(void *ctx, struct slice table, uint64_t records, uint64_t bytes)
+{
+    uint64_t *n = ctx;
+    (void)table;
+    (void)bytes;
+    *n += records;
+}
+
+/* A store that cannot be read says so later. */
+static bool any_left(struct store *s)
+{
+    struct err e;
+    uint64_t n = 0;
+    return store_letter_counts(s, STORE_DEAD, count_all, &n, &e) != 0 ||
+           store_letter_counts(s, STORE_HELD, count_all, &n, &e) != 0 || n > 0;
+}
+
 bool ops_dlq_enabled(struct api_loop *a, struct http_request *r)
 {
-    bool any = config_dlq_any(a->config);
-    if (!any)
-        http_reply_error(r, 404, SLICE_LIT("not found"), 0);
-    return any;
+    if (config_dlq_any(a->config) || any_left(a->shared->store))
+        return true;
+    http_reply_error(r, 404, SLICE_LIT("not found"), 0);
+    return false;
 }
 
 enum store_shelf ops_shelf(struct ops_ask *q)

@@ -41,8 +41,8 @@ void ops_task_refuse(struct api_loop *a, struct ops_task *t);
 enum store_shelf ops_shelf(struct ops_ask *q);
 /* The id in the path. False: it is none, answered with 404. */
 bool ops_letter_id(struct api_loop *a, struct http_request *r, struct store_letter_id *id);
-/* dlq.enabled is false, and no table has it otherwise: answered with 404 as http-api §13 says, and
- * false. */
+/* dlq.enabled is false, no table has it otherwise, and neither letters nor held rows are left from
+ * before: answered with 404 as http-api §13 says, and false. */
 bool ops_dlq_enabled(struct api_loop *a, struct http_request *r);
 
 #endif

@@ -71,5 +71,5 @@ void ch_http_explain(const struct ch_options *o, CURLcode rc, const char *detail
                        "usually 8443)",
                        words);
     else
-        (void)snprintf(out, cap, "%s", curl_easy_strerror(rc));
+        (void)snprintf(out, cap, "%s", o->tls != NULL ? words : curl_easy_strerror(rc));
 }

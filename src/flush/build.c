@@ -216,7 +216,8 @@ static struct flush_row row_of(const struct pass *p, uint32_t ordinal)
                               .index = p->entry->index,
                               .ordinal = ordinal,
                               .record = wal_batch_get(&p->entry->batch, ordinal),
-                              .sender = p->entry->batch.sender};
+                              .sender = p->entry->batch.sender,
+                              .reentered = (p->entry->batch.flags & WAL_BATCH_ORIGIN) != 0};
 }
 
 /* A page of the log that vanishes while it is read looks like a bad record: checked first, since

@@ -47,6 +47,7 @@ struct flush_row {
     uint32_t ordinal;
     struct wal_batch_record record;
     struct slice sender;
+    bool reentered; /* it was kept elsewhere before (origin.h) */
 };
 
 /* A row that the encoder refuses. unknown_column: because its table has no such column (any more).

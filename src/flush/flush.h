@@ -75,9 +75,9 @@ struct flush_options {
     struct schema_catalog *(*catalog)(void *ctx);
     void (*request_refresh)(void *ctx);
     uint64_t (*refreshes)(void *ctx);
-    /* dlq.enabled, for this table? NULL: for every one. Any flush thread. */
+    /* dlq.enabled, for this table? NULL: for every one. Planner thread. */
     bool (*dlq)(void *ctx, struct slice table);
-    /* ingest.unknown_columns: hold, for this table? NULL: for none. Any flush thread. */
+    /* ingest.unknown_columns: hold, for this table? NULL: for none. Planner thread. */
     bool (*hold)(void *ctx, struct slice table);
     /* Rows of the table may be in ClickHouse now: after each attempt to insert, before anybody is
      * told that they are. Sender threads. NULL: nobody wants to know. */
@@ -93,9 +93,9 @@ int flush_start(struct flush **out, const struct flush_options *options,
                 struct err *e) WH_MUST_CHECK;
 
 /* New values for the reloadable settings: clickhouse, max_open_conns, interval, rows, bytes,
- * retries, retain, dlq; the others must be those of the start. A running insert ends with the old
- * ClickHouse target; what did not succeed there comes again, same rows and same token, with the new
- * one, without waiting for a backoff that the old one earned. Any thread. */
+ * retries, retain, dlq_max_bytes; the others must be those of the start. A running insert ends with
+ * the old ClickHouse target; what did not succeed there comes again, same rows and same token, with
+ * the new one, without waiting for a backoff that the old one earned. Any thread. */
 void flush_reload(struct flush *f, const struct flush_options *options);
 
 /* Stop planning, let running inserts end for up to timeout_ms, store positions. Call before

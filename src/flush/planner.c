@@ -149,7 +149,8 @@ static void watch_dead(struct planner *p, const struct flush_dead *dead)
         if (dead->fate == FLUSH_FATE_HELD)
             flush_watch_put_aside(&p->watches, item.index);
         else
-            flush_watch_dead_letter(&p->watches, item.index, item.ordinal, item.code, item.text);
+            flush_watch_dead_letter(&p->watches, item.index, item.ordinal, item.code, item.text,
+                                    dead->fate == FLUSH_FATE_DROPPED);
 }
 
 static int read_dead(struct planner *p, const struct wal_view *v, struct err *e)

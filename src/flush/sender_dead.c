@@ -16,13 +16,15 @@
 /* Not ClickHouse's text: it quotes the value, and a log line holds no payload. */
 static void dead_say(const struct flush_sender *s, uint32_t rows)
 {
-    static struct log_limit limit = LOG_LIMIT(10), held_limit = LOG_LIMIT(10);
+    static struct log_limit limit = LOG_LIMIT(10), held_limit = LOG_LIMIT(10),
+                            dropped_limit = LOG_LIMIT(10);
     uint64_t dropped;
     if (s->dead.fate == FLUSH_FATE_DROPPED) {
-        log_error(
-            "flush.dropped",
-            "table=%s rows=%u: refused by ClickHouse, and dlq.enabled is false for this table",
-            s->job.plan.table.ptr, rows);
+        if (log_limit_pass(&dropped_limit, &dropped))
+            log_warn("flush.dropped",
+                     "table=%s rows=%u: refused by ClickHouse, and dlq.enabled is false for this "
+                     "table; repeated=%" PRIu64,
+                     s->job.plan.table.ptr, rows, dropped);
     } else if (s->dead.fate == FLUSH_FATE_HELD) {
         if (log_limit_pass(&held_limit, &dropped))
             log_warn("flush.held",
@@ -96,9 +98,10 @@ static enum flush_fate dead_item(const struct flush_job *job, const struct flush
                                  int32_t code, struct slice text, bool unknown_column,
                                  struct flush_dead_item *item)
 {
-    enum flush_fate fate = unknown_column && job->hold ? FLUSH_FATE_HELD
-                           : job->dlq_enabled          ? FLUSH_FATE_DEAD
-                                                       : FLUSH_FATE_DROPPED;
+    /* What came off a shelf goes back to one, whatever the setting is now. */
+    enum flush_fate fate = unknown_column && job->hold          ? FLUSH_FATE_HELD
+                           : job->dlq_enabled || row->reentered ? FLUSH_FATE_DEAD
+                                                                : FLUSH_FATE_DROPPED;
     *item = (struct flush_dead_item){.index = row->index,
                                      .received_ns = row->record.received_ns,
                                      .ordinal = row->ordinal,

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+#define DEAD_HEAD_BYTES                                                      \
+    16 /* in flush_watch.dead, before each text: ordinal, code, dropped, len \
+        */
+
 void flush_watches_init(struct flush_watches *ws)
 {
     memset(ws, 0, sizeof(*ws));
@@ -135,7 +139,7 @@ void flush_watch_held(struct flush_watches *ws, uint64_t first_ns)
 }
 
 void flush_watch_dead_letter(struct flush_watches *ws, uint64_t index, uint32_t ordinal,
-                             int32_t code, struct slice text)
+                             int32_t code, struct slice text, bool dropped)
 {
     (void)pthread_mutex_lock(&ws->lock);
     struct flush_watch *w = *hash_find(ws->by_index, index);
@@ -144,6 +148,7 @@ void flush_watch_dead_letter(struct flush_watches *ws, uint64_t index, uint32_t 
             text.len = 0;
         buf_put_le32(&w->dead, ordinal);
         buf_put_le32(&w->dead, (uint32_t)code);
+        buf_put_le32(&w->dead, dropped);
         buf_put_le32(&w->dead, (uint32_t)text.len);
         buf_put_slice(&w->dead, text);
         w->out_of_memory = !buf_ok(&w->dead);
@@ -162,14 +167,15 @@ void flush_watch_put_aside(struct flush_watches *ws, uint64_t index)
 
 bool flush_watch_next_dead(struct slice *at, struct flush_watch_dead *out)
 {
-    if (at->len < 12)
+    if (at->len < DEAD_HEAD_BYTES)
         return false;
     *out = (struct flush_watch_dead){.ordinal = le32_get(at->ptr),
                                      .code = (int32_t)le32_get(at->ptr + 4),
-                                     .text = {at->ptr + 12, le32_get(at->ptr + 8)}};
-    must(at->len >= 12 + out->text.len);
-    at->ptr += 12 + out->text.len;
-    at->len -= 12 + out->text.len;
+                                     .dropped = le32_get(at->ptr + 8) != 0,
+                                     .text = {at->ptr + DEAD_HEAD_BYTES, le32_get(at->ptr + 12)}};
+    must(at->len >= DEAD_HEAD_BYTES + out->text.len);
+    at->ptr += DEAD_HEAD_BYTES + out->text.len;
+    at->len -= DEAD_HEAD_BYTES + out->text.len;
     return true;
 }
 

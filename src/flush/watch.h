@@ -27,8 +27,9 @@ enum flush_watch_end {
     FLUSH_WATCH_STOPPED  /* the daemon stops: committed, not yet in ClickHouse */
 };
 
-/* A record that is a dead letter. */
+/* A record that ClickHouse has refused for good. */
 struct flush_watch_dead {
+    bool dropped;     /* dlq.enabled is false for its table; else it is a dead letter */
     uint32_t ordinal; /* place in the entry */
     int32_t code;     /* ClickHouse's error number */
     struct slice text;
@@ -90,7 +91,7 @@ bool flush_watch_attach(struct flush_watches *ws, uint64_t first_ns, uint64_t in
 /* The same for an entry that the planner has put aside: its watch goes back at once. */
 void flush_watch_held(struct flush_watches *ws, uint64_t first_ns);
 void flush_watch_dead_letter(struct flush_watches *ws, uint64_t index, uint32_t ordinal,
-                             int32_t code, struct slice text);
+                             int32_t code, struct slice text, bool dropped);
 /* Records of that entry are put aside until columns come: it ends as FLUSH_WATCH_HELD. */
 void flush_watch_put_aside(struct flush_watches *ws, uint64_t index);
 /* Everything of the table up to `through` is done with: those watches go back. True when some are

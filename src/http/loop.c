@@ -149,8 +149,10 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
     struct watch *w = arg;
     uint64_t now = io_monotonic_ns();
     metric_observe(w->late, now > w->due_ns ? now - w->due_ns : 0);
-    w->due_ns += w->interval_ns;
-    if (w->due_ns < now) /* libevent makes up for none */
+    /* As libevent, which makes up for none, and whose clock is some milliseconds coarse: it may be
+     * early. */
+    w->due_ns = now < w->due_ns ? now + w->interval_ns : w->due_ns + w->interval_ns;
+    if (w->due_ns < now)
         w->due_ns = now + w->interval_ns;
     w->fn(w->arg);
 }

@@ -342,9 +342,15 @@ def by_table(s):
         t.stored([[1, 1, "row 1"], [3, 3, "row 3"]], "rows beside a dropped one are stored", "noise")
         same((refused(t.d, "noise", "dropped"), refused(t.d, "noise", "dlq")), (1, 0), f"{s.name}: dlq.tables: dropped and counted")
         ok("flush.dropped" in t.d.log() and "table=noise" in t.d.log(), f"{s.name}: and logged", t.d.log_tail())
-        t.send([good(1), poison(2)])
+        a = t.d.ingest("noise", poison(4), X_Ack="clickhouse")
+        same((a.status, a.json()["dead_letter"], a.json()["code"]), (400, False, "clickhouse.rejected"),
+             f"{s.name}: X-Ack: clickhouse says that it is not kept")
+        s.query(f"ALTER TABLE {t.db}.ev ADD CONSTRAINT small CHECK n < 100")
+        a = t.d.ingest("ev", {"id": 2, "n": 500, "note": "x"}, X_Ack="clickhouse")
+        same((a.status, a.json()["dead_letter"]), (400, True), f"{s.name}: and in the other table, that it is")
         t.dead(1)
-        same([(e["table"], e["data"]["id"]) for e in t.entries()], [("ev", 2)], f"{s.name}: the other table has its letter")
+        first = t.entries()
+        same([(e["table"], e["data"]["id"]) for e in first], [("ev", 2)], f"{s.name}: the other table has its letter")
         t.d.config["dlq"] = {"enabled": False, "tables": {"noise": {"enabled": True}}}
         t.d.write_config()
         t.d.process.send_signal(signal.SIGHUP)
@@ -355,6 +361,16 @@ def by_table(s):
         t.dead(2)
         same([(e["table"], e["data"]["id"]) for e in t.entries()], [("ev", 2), ("noise", 6)],
              f"{s.name}: dlq.enabled: false, on for one table: its letters are there, and old ones of others")
+        same(t.replay(ids=[first[0]["id"]]).json()["replayed"], 1, f"{s.name}: an old one of a table without is replayed")
+        ok(net.wait_for(lambda: [(e["table"], e["data"]["id"]) for e in t.entries()] == [("noise", 6), ("ev", 2)], 30),
+           f"{s.name}: refused again, it is a letter again", t.entries())
+        t.d.config["dlq"] = {"enabled": False}
+        t.d.write_config()
+        t.d.process.send_signal(signal.SIGHUP)
+        ok(net.wait_for(lambda: t.d.log().count("config.reloaded") == 2, 10), f"{s.name}: reloaded again", t.d.log_tail())
+        same(len(t.entries()), 2, f"{s.name}: off everywhere: letters from before can be seen")
+        same(t.call("DELETE", "/v1/ops/dlq").status, 200, f"{s.name}: and purged")
+        same(t.call("GET", "/v1/ops/dlq").status, 404, f"{s.name}: then there is nothing to see")
 
 
 def by_ctl(s):
