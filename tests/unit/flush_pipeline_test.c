@@ -357,8 +357,12 @@ static void test_outage(void)
         abort();
     for (int i = 0; i < 300; i++)
         post(&n, tables[i % 3], 60, &done);
+    struct flush_stats s = {.reachable = true};
+    for (int i = 0; i < 2000 && (s.reachable || s.pending_rows < 18000); i++) {
+        (void)poll(NULL, 0, 5);
+        flush_stats_get(n.flush, &s);
+    }
     (void)poll(NULL, 0, 60);
-    struct flush_stats s;
     flush_stats_get(n.flush, &s);
     ok(!s.reachable && s.pending_rows == 18000, "ClickHouse is away, the rows wait");
     is_u64(fake->inserts, 0, "no block was built for nothing");
