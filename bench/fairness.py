@@ -22,7 +22,6 @@ beside. The clients are C, the flood's runs at nice 10.
 import json
 import os
 import signal
-import socket
 import subprocess
 from statistics import median_high
 
@@ -60,14 +59,6 @@ def beside(b, d, quiet, port, file, per_second):
     return {**times, **(json.loads(said) if said else {})}
 
 
-def answers(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
 def measure(b, work, started):
     floods = [how for how in b.O.floods.split(",") if how]
     if not set(floods) <= set(FLOODS):
@@ -79,7 +70,7 @@ def measure(b, work, started):
         b.table(engine.server, name)
     bare_port = b.net.free_port()
     bare = subprocess.Popen([os.path.join(os.environ["WH_BUILD"], "bench", "http_bare"), str(bare_port)])
-    b.net.wait_for(lambda: answers(bare_port), 5, 0.01)
+    b.net.wait_for(lambda: b.net.listening(bare_port), 5, 0.01)
     out = {"alone": [], **{f"{how}_{side}": [] for how in floods for side in SIDES}}
     event = b.THOUSANDS[0].split(b"\n", 1)[0]
 

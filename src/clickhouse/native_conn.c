@@ -254,12 +254,6 @@ static int give_bytes(struct ch_native *c, struct slice data)
     }
 }
 
-/* What to wait for when one of the two had to: with TLS it may be the other direction. */
-static short awaited(const struct ch_native *c, short plain)
-{
-    return c->tls != NULL ? ch_tls_conn_events(c->tls) : plain;
-}
-
 /* Take what the socket has, without waiting. 0, WH_EAGAIN (nothing), -ECONNRESET (end), -errno. */
 static int receive(struct ch_native *c)
 {
@@ -315,7 +309,7 @@ static int next_until(struct ch_native *c, uint64_t timeout_ms, struct ch_packet
             return rc;
         rc = receive(c);
         if (rc == WH_EAGAIN) {
-            rc = wait_in_time(c->fd, awaited(c, POLLIN), deadline, &late);
+            rc = wait_in_time(c->fd, POLLIN, deadline, &late);
         } else if (rc == 0) {
             deadline = deadline_after(timeout_ms);
             late = false;
@@ -364,7 +358,6 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
     bool late = false;
     while (data.len > 0) {
         int n = give_bytes(c, data);
-        short events = awaited(c, POLLOUT);
         if (n > 0) {
             if (started != NULL)
                 *started = true;
@@ -379,7 +372,7 @@ int ch_conn_send(struct ch_native *c, struct slice data, bool *started, struct c
          * sent the rest of the block, and two full sockets must not wait for each other. */
         int rc = look_for_exception(c, e);
         if (rc == 0 && n < 0)
-            rc = wait_in_time(c->fd, (short)(POLLIN | events), deadline, &late);
+            rc = wait_in_time(c->fd, POLLIN | POLLOUT, deadline, &late);
         if (rc != 0)
             return rc;
     }

@@ -60,8 +60,8 @@ int ch_tls_conn_handshake(struct ch_tls_conn *t, struct err *e) WH_MUST_CHECK;
  * bytes must come again (more may follow): their record is on its way. */
 int ch_tls_conn_read(struct ch_tls_conn *t, void *at, size_t room) WH_MUST_CHECK;
 int ch_tls_conn_write(struct ch_tls_conn *t, const void *data, size_t len) WH_MUST_CHECK;
-/* What to poll for after the last WH_EAGAIN: POLLIN or POLLOUT, which need not be what the call
- * itself suggests. */
+/* What to poll for after the last WH_EAGAIN: POLLIN or POLLOUT. In a handshake it is one or the
+ * other; read and write, which renegotiate nothing, wait as those of a socket do. */
 short ch_tls_conn_events(const struct ch_tls_conn *t);
 /* Bytes have come that no poll will announce: decrypted ones, or a part of a record. */
 bool ch_tls_conn_pending(const struct ch_tls_conn *t);

@@ -8,37 +8,17 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 
-from lib import clickhouse, env, net, tap
+from lib import clickhouse, net, tap
 from lib.daemon import Daemon
+from lib.pki import Pki
 from lib.tap import ok, same
 
 server = database = None
-pki = os.path.join(env.WORK, "clickhouse-tls-pki")
+pki = Pki("clickhouse-tls-pki")
+path = pki.path
 NDJSON = "application/x-ndjson"
-
-
-def path(name):
-    return os.path.join(pki, name)
-
-
-def openssl(*args):
-    subprocess.run(["openssl", *args], check=True, cwd=pki, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def authority(name):
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-            "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-
-
-def certificate(name, issuer, names, kind=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
-    openssl("req", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr",
-            "-addext", f"subjectAltName={names}")
-    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial",
-            "-days", "30", "-copy_extensions", "copy", "-out", f"{name}.pem")
 
 
 class Front:
@@ -410,13 +390,12 @@ def prepare():
     window = "SETTINGS non_replicated_deduplication_window = 10000"
     server.query(f"CREATE TABLE {database}.ev (id UInt32, text String) ENGINE = MergeTree ORDER BY id {window}")
     server.query(f"CREATE TABLE {database}.shape (id UInt32, j JSON) ENGINE = MergeTree ORDER BY id {window}")
-    os.makedirs(pki, exist_ok=True)
     for name in ("ca", "ca2"):
-        authority(name)
-    certificate("good", "ca", "DNS:localhost,IP:127.0.0.1")
-    certificate("rsa", "ca", "DNS:localhost", ("rsa:2048",))
-    certificate("elsewhere", "ca", "DNS:elsewhere.example")
-    certificate("bent", "ca", "DNS:localhost,DNS:127.0.0.1,DNS:*.0.0.1")
+        pki.authority(name)
+    pki.certificate("good", "ca", names="DNS:localhost,IP:127.0.0.1", subject="good")
+    pki.certificate("rsa", "ca", "rsa:2048", names="DNS:localhost", subject="rsa")
+    pki.certificate("elsewhere", "ca", names="DNS:elsewhere.example", subject="elsewhere")
+    pki.certificate("bent", "ca", names="DNS:localhost,DNS:127.0.0.1,DNS:*.0.0.1", subject="bent")
 
 
 if __name__ == "__main__":

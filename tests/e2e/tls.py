@@ -14,32 +14,12 @@ import subprocess
 
 from lib import clickhouse, env, net, tap
 from lib.daemon import Daemon
+from lib.pki import Pki
 from lib.tap import ok, same
 
 server = database = None
-pki = os.path.join(env.WORK, "tls-pki")
-
-
-def openssl(*args):
-    subprocess.run(["openssl", *args], check=True, cwd=pki, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def authority(name):
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-            "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-
-
-def certificate(name, issuer, kind="rsa:2048", days="30", subject="localhost"):
-    new = ["-newkey", kind] if kind.startswith("rsa") else ["-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{kind}"]
-    openssl("req", *new, "-nodes", "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", f"{name}.csr",
-            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial",
-            "-days", days, "-copy_extensions", "copy", "-out", f"{name}.pem")
-
-
-def path(name):
-    return os.path.join(pki, name)
+pki = Pki("tls-pki")
+path = pki.path
 
 
 def daemon(cert="one", key=None, **settings):
@@ -327,14 +307,13 @@ def prepare():
     server = clickhouse.generations()[0]
     database = server.database("e2e_tls")
     server.query(f"CREATE TABLE {database}.ev (id UInt32, name String) ENGINE = MergeTree ORDER BY id")
-    os.makedirs(pki, exist_ok=True)
     for name in ("ca", "ca2", "clients"):
-        authority(name)
-    certificate("one", "ca")
-    certificate("two", "ca2", "P-384")
-    certificate("other", "ca")
-    certificate("soon", "ca", "P-256", days="1")
-    certificate("alice", "clients", "P-256", subject="alice")
+        pki.authority(name)
+    pki.certificate("one", "ca", "rsa:2048")
+    pki.certificate("two", "ca2", "P-384")
+    pki.certificate("other", "ca", "rsa:2048")
+    pki.certificate("soon", "ca", "P-256", days="1")
+    pki.certificate("alice", "clients", "P-256", subject="alice")
 
 
 if __name__ == "__main__":

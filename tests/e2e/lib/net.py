@@ -205,6 +205,15 @@ def answers(data):
     return out
 
 
+def listening(port):
+    """Does anybody accept connections there?"""
+    try:
+        socket.create_connection((HOST, port), 5).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
 def wait_for(check, seconds, every=0.05):
     """Polls until check() is true; its last value is returned either way."""
     end = time.monotonic() + seconds
