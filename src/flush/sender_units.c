@@ -95,11 +95,12 @@ static bool doubt_take(struct flush_job *job, const struct flush_rows *rows,
         doubt_add(d, rows);
         return false;
     }
+    if (outcome != CH_OK && !is_refusal(job, outcome))
+        return false; /* says nothing of an earlier time */
     doubt_drop(d, digest);
-    if (is_refusal(job, outcome))
+    if (outcome != CH_OK)
         d->all = false;
-    if (outcome == CH_OK || is_refusal(job, outcome))
-        d->refusals = 0;
+    d->refusals = 0;
     return false;
 }
 

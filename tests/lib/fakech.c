@@ -134,10 +134,14 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
             return fail(e, CH_DATA, 469, "Constraint violated");
         }
     fakech_lock(fake);
-    if (atomic_load(&fake->doubted) > 0 && token_known(token)) {
-        atomic_fetch_sub(&fake->doubted, 1);
+    bool displaced = atomic_load(&fake->displaced) > 0;
+    if ((displaced || atomic_load(&fake->doubted) > 0) && token_known(token)) {
+        uint32_t left = atomic_fetch_sub(displaced ? &fake->displaced : &fake->doubted, 1);
         fakech_unlock(fake);
-        return fail(e, CH_DATA, 117, "Incorrect data");
+        if (!displaced)
+            return fail(e, CH_DATA, 117, "Incorrect data");
+        return left % 2 != 0 ? fail(e, CH_TOO_MANY_PARTS, 252, "Too many parts")
+                             : fail(e, CH_SCHEMA, 81, "Database does not exist");
     }
     if (token_new(token, hash(ids, count * sizeof(*ids))))
         for (uint64_t i = 0; i < count; i++)

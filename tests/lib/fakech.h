@@ -36,7 +36,8 @@ struct fakech {
     _Atomic uint32_t busy_every;       /* not stored: 252 */
     _Atomic uint32_t cut_every;        /* not stored: the connection is cut within the block */
     _Atomic uint32_t kill_after_every; /* stored, then SIGKILL to ourselves */
-    _Atomic uint32_t doubted;          /* so many repetitions of what is stored are refused: 117 */
+    _Atomic uint32_t displaced;     /* so many repetitions of what is stored: 81 and 252 in turn */
+    _Atomic uint32_t doubted;       /* after those, so many are refused for their data: 117 */
     _Atomic bool one_only;          /* 202 for an INSERT while another one of the table is there */
     _Atomic bool view_fails;        /* rows of "gamma" are stored, then a view refuses them */
     _Atomic bool beta_stuck;        /* every insert into the table "beta": 252 */
