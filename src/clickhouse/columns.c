@@ -678,3 +678,15 @@ int ch_row_columns(const struct schema_table *table, const struct json_doc *doc,
     buf_fini(&scratch);
     return rc;
 }
+
+void ch_apart_columns(const struct schema_table *table, uint64_t *bits)
+{
+    for (uint32_t i = 0; i < table->column_count; i++) {
+        const struct schema_column *c = &table->columns[i];
+        if (c->default_kind == SCHEMA_DEFAULT_NONE)
+            continue;
+        set_bit(bits, i);
+        if (is_array(c) && nested_group(c->name).len > 0)
+            set_nested(table, c, bits);
+    }
+}

@@ -79,4 +79,9 @@ int ch_block_write(void *block, bool custom_byte, struct buf *out);
 int ch_row_columns(const struct schema_table *table, const struct json_doc *doc, uint64_t *bits,
                    struct ch_value_error *e) WH_MUST_CHECK;
 
+/* Set the bits of the columns that must be left out of a block whose rows do not fill them: those
+ * with a DEFAULT, and the others of a Nested that has one. Of all others the type's default that is
+ * sent and a column that is left out are the same. */
+void ch_apart_columns(const struct schema_table *table, uint64_t *bits);
+
 #endif

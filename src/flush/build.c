@@ -11,6 +11,9 @@
 /* Column data of other tables that is kept in memory. A sender meets many tables, and a block is as
  * large as its table's bursts. */
 #define OTHERS_BYTES_MAX (32 * MIB)
+/* So many builds share a guess of the columns that occur. One that is sent and not filled costs its
+ * default for each row; one that is missing in the guess, a second pass. */
+#define GUESS_BUILDS 16
 /* Unknown field, in the absence of a better number for a record that is not what it was. */
 #define CODE_INCORRECT_DATA 117
 
@@ -30,6 +33,13 @@ static void group_free(struct flush_group *g)
     memset(g, 0, sizeof(*g));
 }
 
+static void columns_fini(struct flush_columns *c)
+{
+    schema_catalog_unref(c->catalog);
+    free(c->row);
+    memset(c, 0, sizeof(*c));
+}
+
 void flush_build_fini(struct flush_build *b)
 {
     for (uint32_t i = 0; i < FLUSH_GROUPS_MAX; i++)
@@ -38,9 +48,7 @@ void flush_build_fini(struct flush_build *b)
     flush_rows_fini(&b->rest);
     flush_rows_fini(&b->refused);
     flush_rows_fini(&b->reduced);
-    free(b->bits);
-    free(b->defaults);
-    free(b->plain);
+    columns_fini(&b->columns);
     buf_fini(&b->body);
     flush_build_init(b);
 }
@@ -116,10 +124,11 @@ static struct flush_group *slot_for(struct flush_build *b, const struct schema_t
     return best;
 }
 
-/* The group for these columns; *out NULL: all slots are taken. */
-static int group_for(struct flush_build *b, const struct flush_source *src, const uint64_t *bits,
-                     uint32_t word_count, struct flush_group **out)
+/* The group for the columns in columns.row; *out NULL: all slots are taken. */
+static int group_for(struct flush_build *b, const struct flush_source *src,
+                     struct flush_group **out)
 {
+    const uint64_t *bits = b->columns.row;
     for (uint32_t i = 0; i < b->group_count; i++)
         if (group_is(b->groups[i], src->table, bits)) {
             *out = b->groups[i];
@@ -130,7 +139,7 @@ static int group_for(struct flush_build *b, const struct flush_source *src, cons
         return 0;
     struct flush_group *g = slot_for(b, src->table, bits);
     if (!group_is(g, src->table, bits)) {
-        int rc = group_make(g, src, bits, word_count);
+        int rc = group_make(g, src, bits, b->columns.words);
         if (rc != 0) {
             group_free(g);
             return rc;
@@ -139,6 +148,7 @@ static int group_for(struct flush_build *b, const struct flush_source *src, cons
     if (g->block != NULL)
         ch_block_reset(g->block);
     flush_rows_reset(&g->rows);
+    g->whole = false;
     b->groups[b->group_count++] = g;
     *out = g;
     return 0;
@@ -167,21 +177,11 @@ struct pass { /* one walk over the range */
     const struct flush_source *src;
     struct flush_rows_walk walk;
     struct flush_group *last; /* group of the row before: most often the next row's too */
-    uint32_t word_count;
-    bool overflow;  /* too many column sets: from here on only look which columns occur */
-    bool coarse;    /* second pass: see build.h */
+    bool narrow;    /* a row fills a column that the blocks lack: from here on only look */
     int32_t filler; /* ordinal of a column to send for records that fill none, or -1 */
     const struct flush_scan *scan;
     const struct flush_scan_entry *entry;
 };
-
-static bool bits_empty(const uint64_t *bits, uint32_t word_count)
-{
-    for (uint32_t i = 0; i < word_count; i++)
-        if (bits[i] != 0)
-            return false;
-    return true;
-}
 
 /* A block has at least one column. Without a DEFAULT, sending the type's default is the same as
  * sending nothing. */
@@ -234,20 +234,26 @@ static int refuse(struct pass *p, uint32_t ordinal, int32_t code, struct slice t
     return p->src->refuse(p->src->ctx, &row, code, text, unknown_column);
 }
 
-/* The columns in which the row travels, in b->bits. */
-static int row_bits(struct pass *p, const struct json_doc *doc, struct ch_value_error *ve)
+/* The columns in which the row travels, in columns.row. */
+static int row_columns(struct pass *p, const struct json_doc *doc, struct ch_value_error *ve)
 {
-    struct flush_build *b = p->b;
-    memset(b->bits, 0, p->word_count * sizeof(*b->bits));
-    int rc = ch_row_columns(p->src->table, doc, b->bits, ve);
+    struct flush_columns *c = &p->b->columns;
+    memset(c->row, 0, c->words * sizeof(*c->row));
+    int rc = ch_row_columns(p->src->table, doc, c->row, ve);
     if (rc != 0)
         return rc;
-    if (p->filler >= 0 && bits_empty(b->bits, p->word_count))
-        b->bits[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
-    for (uint32_t i = 0; i < p->word_count && p->coarse; i++)
-        b->bits[i] = (b->bits[i] & b->defaults[i]) | b->plain[i];
-    for (uint32_t i = 0; i < p->word_count && p->overflow; i++)
-        b->plain[i] |= b->bits[i] & ~b->defaults[i];
+    uint64_t any = 0, lacking = 0;
+    for (uint32_t i = 0; i < c->words; i++) {
+        uint64_t plain = c->row[i] & ~c->apart[i];
+        c->seen[i] |= plain;
+        lacking |= plain & ~c->plain[i];
+        c->plain[i] |= plain;
+        c->row[i] = (c->row[i] & c->apart[i]) | c->plain[i];
+        any |= c->row[i];
+    }
+    if (any == 0 && p->filler >= 0)
+        c->row[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
+    p->narrow = p->narrow || (lacking != 0 && p->b->group_count > 0);
     return 0;
 }
 
@@ -256,18 +262,17 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal,
     struct flush_build *b = p->b;
     struct ch_value_error ve;
     uint32_t row = p->entry->row + ordinal;
-    if (p->last != NULL && p->last->block != NULL && ch_block_try_add(p->last->block, doc))
+    if (p->last != NULL && p->last->block != NULL && !p->narrow &&
+        ch_block_try_add(p->last->block, doc)) {
+        p->last->whole = true;
         return flush_rows_append(&p->last->rows, row, row + 1);
-    int rc = row_bits(p, doc, &ve);
-    bool unknown_column = rc == WH_ESYNTAX;
-    if (rc == 0 && p->overflow)
-        return 0;
-    if (rc == 0 && (p->last == NULL || !group_is(p->last, p->src->table, b->bits)))
-        rc = group_for(b, p->src, b->bits, p->word_count, &p->last);
-    if (rc == 0 && p->last == NULL && !p->coarse) {
-        p->overflow = true;
-        return row_bits(p, doc, &ve);
     }
+    int rc = row_columns(p, doc, &ve);
+    bool unknown_column = rc == WH_ESYNTAX;
+    if (rc == 0 && p->narrow)
+        return 0;
+    if (rc == 0 && (p->last == NULL || !group_is(p->last, p->src->table, b->columns.row)))
+        rc = group_for(b, p->src, &p->last);
     if (rc == 0 && p->last == NULL)
         return flush_rows_append(&b->rest, row, row + 1);
     if (rc == 0 && p->last->block != NULL)
@@ -341,66 +346,65 @@ static int each_entry(const struct flush_source *src, struct pass *p,
     return 0;
 }
 
-static int build_memory(struct flush_build *b, uint32_t words)
+/* Begin with what builds of this table before have found. */
+static int columns_begin(struct flush_columns *c, const struct flush_source *src)
 {
-    if (b->reader == NULL)
-        b->reader = json_reader_new(LIMIT_WAL_PAYLOAD_BYTES);
-    if (words > b->bits_cap) {
-        free(b->bits);
-        free(b->defaults);
-        free(b->plain);
-        b->bits = malloc(words * sizeof(*b->bits));
-        b->defaults = malloc(words * sizeof(*b->defaults));
-        b->plain = malloc(words * sizeof(*b->plain));
-        b->bits_cap = words;
-    }
-    if (b->reader != NULL && b->bits != NULL && b->defaults != NULL && b->plain != NULL)
+    uint32_t words = (src->table->column_count + 63) / 64;
+    if (c->table == src->table)
         return 0;
-    b->bits_cap = 0;
-    return -ENOMEM;
+    columns_fini(c);
+    c->row = calloc(4 * (size_t)words + 1, sizeof(*c->row));
+    if (c->row == NULL)
+        return -ENOMEM;
+    c->apart = c->row + words;
+    c->plain = c->apart + words;
+    c->seen = c->plain + words;
+    c->words = words;
+    c->catalog = schema_catalog_ref(src->catalog);
+    c->table = src->table;
+    ch_apart_columns(c->table, c->apart);
+    return 0;
 }
 
-/* The second pass: the rows of the first one's groups and what it saw after them. */
-static int build_coarse(struct flush_build *b, struct pass *p, const struct flush_rows *rows,
-                        struct err *e)
+/* Columns that have occurred no more are left out again. */
+static void columns_end(struct flush_build *b)
 {
+    struct flush_columns *c = &b->columns;
     for (uint32_t g = 0; g < b->group_count; g++)
-        for (uint32_t i = 0; i < p->word_count; i++)
-            b->plain[i] |= b->groups[g]->bits[i] & ~b->defaults[i];
-    if (flush_rows_minus(&b->reduced, rows, &b->refused) != 0)
-        return -ENOMEM;
-    b->group_count = 0;
-    *p = (struct pass){.b = b,
-                       .src = p->src,
-                       .walk = {.rows = &b->reduced},
-                       .word_count = p->word_count,
-                       .coarse = true,
-                       .filler = p->filler};
-    flush_rows_reset(&b->refused);
-    return each_entry(p->src, p, add_entry, e);
+        for (uint32_t i = 0; b->groups[g]->whole && i < c->words; i++)
+            c->seen[i] |= b->groups[g]->bits[i] & ~c->apart[i];
+    if (++c->builds % GUESS_BUILDS != 0)
+        return;
+    memcpy(c->plain, c->seen, c->words * sizeof(*c->plain));
+    memset(c->seen, 0, c->words * sizeof(*c->seen));
 }
 
 int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
                        const struct flush_rows *rows, struct err *e)
 {
-    uint32_t words = (src->table->column_count + 63) / 64;
-    if (build_memory(b, words) != 0)
+    if (b->reader == NULL)
+        b->reader = json_reader_new(LIMIT_WAL_PAYLOAD_BYTES);
+    if (b->reader == NULL || columns_begin(&b->columns, src) != 0)
         return err_set(e, -ENOMEM, "out of memory");
-    memset(b->defaults, 0, words * sizeof(*b->defaults));
-    memset(b->plain, 0, words * sizeof(*b->plain));
-    for (uint32_t c = 0; c < src->table->column_count; c++)
-        if (src->table->columns[c].default_kind != SCHEMA_DEFAULT_NONE)
-            b->defaults[c / 64] |= (uint64_t)1 << (c % 64);
     b->group_count = 0;
     flush_rows_reset(&b->rest);
     flush_rows_reset(&b->refused);
-    struct pass p = {.b = b,
-                     .src = src,
-                     .walk = {.rows = rows},
-                     .word_count = words,
-                     .filler = filler_of(src->table)};
+    struct pass p = {.b = b, .src = src, .walk = {.rows = rows}, .filler = filler_of(src->table)};
     int rc = each_entry(src, &p, add_entry, e);
-    return rc == 0 && p.overflow ? build_coarse(b, &p, rows, e) : rc;
+    if (rc == 0 && p.narrow) {
+        /* All columns are known now, and which rows are refused already. */
+        rc = flush_rows_minus(&b->reduced, rows, &b->refused);
+        b->group_count = 0;
+        flush_rows_reset(&b->rest);
+        flush_rows_reset(&b->refused);
+        p = (struct pass){.b = b, .src = src, .walk = {.rows = &b->reduced}, .filler = p.filler};
+        if (rc == 0)
+            rc = each_entry(src, &p, add_entry, e);
+        must(rc != 0 || !p.narrow);
+    }
+    if (rc == 0)
+        columns_end(b);
+    return rc;
 }
 
 static int add_lines(struct pass *p, struct err *e)

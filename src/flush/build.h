@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From rows of the log to blocks: parse, group by the columns that a record fills, encode.
  *
- * Omitted columns must get their DEFAULT from ClickHouse, so rows with different columns travel in
- * different INSERTs: a group. Groups stand in order of first appearance, rows in log order. With
- * more column sets than FLUSH_GROUPS_MAX only the columns with a DEFAULT keep rows apart, and every
- * block has all the other columns that occur: leaving such a column out and sending its type's
- * default are the same. What is still too many is left for another pass. Blocks are kept between
+ * Omitted columns must get their DEFAULT from ClickHouse, so rows that fill different ones of the
+ * columns with a DEFAULT travel in different INSERTs: a group. All other columns that occur are in
+ * every block: leaving such a column out and sending its type's default are the same. So a group is
+ * made of all rows of a unit that fill the same columns with a DEFAULT, and is found again whatever
+ * else is in the unit then: a group that comes back as a unit, or half of one, is one group.
+ * Groups stand in order of first appearance, rows in log order; those beyond FLUSH_GROUPS_MAX are
+ * left for another pass. Blocks are kept between
  * jobs for as long as their table's schema stays, those of other tables while they are small
  * (flush_build_shed). One owner thread. */
 #ifndef WH_FLUSH_BUILD_H
@@ -25,6 +27,7 @@ struct flush_group {
     uint64_t *bits; /* columns, word_count words */
     uint32_t word_count, column_count;
     struct slice *names, *types; /* column_count each, in block order */
+    bool whole;                  /* a row of this build has filled all of them */
 };
 
 struct flush_build {
@@ -32,11 +35,17 @@ struct flush_build {
     struct flush_group slots[FLUSH_GROUPS_MAX];
     struct flush_group *groups[FLUSH_GROUPS_MAX]; /* in order of first appearance */
     uint32_t group_count;
-    struct flush_rows rest;             /* rows of further column sets */
+    struct flush_rows rest;             /* rows of further groups */
     struct flush_rows refused, reduced; /* rows refused in this build; rows without them */
-    uint64_t *bits;                     /* of the row at hand */
-    uint64_t *defaults, *plain;         /* columns with a DEFAULT; those without that occur */
-    uint32_t bits_cap;
+    struct flush_columns {
+        struct schema_catalog *catalog; /* the reference that keeps table alive */
+        const struct schema_table *table;
+        uint64_t *row;   /* of the row at hand */
+        uint64_t *apart; /* that keep rows apart: ch_apart_columns */
+        uint64_t *plain; /* the others, in every block: a guess from earlier builds, and more */
+        uint64_t *seen;  /* that rows have filled since the guess was made */
+        uint32_t words, builds;
+    } columns;
     struct buf body; /* lines for JSONEachRow */
 };
 

@@ -409,6 +409,14 @@ static void test_front(const char *dir)
     ok(drain(&n, 20000), "cut in the data, too many parts, out of memory");
     is_str(query("SELECT count(), uniqExact(id) FROM mixed FORMAT TSV"), "20000\t20000",
            "each row once");
+    /* Two groups of 16 column sets each; the second one's answer is lost, and it comes alone. */
+    is_str(query("TRUNCATE TABLE sparse"), "", "an empty table");
+    fault("{\"at\":\"ack\",\"kind\":\"drop\",\"times\":1,\"skip\":1}");
+    post(&n, "sparse", 32, 0, sparse);
+    ok(drain(&n, 20000), "the answer to the second of two groups lost");
+    is_str(query("SELECT count(), uniqExact(id), countIf(c0 != if(id % 2, id, id + 1)) FROM sparse "
+                 "FORMAT TSV"),
+           "32\t32\t0", "each row once");
     admin("/clear", "{}");
     admin("/engine/kill", "{}");
     for (uint32_t i = 0; i < 20; i++)

@@ -235,7 +235,6 @@ struct ch_block {
     uint64_t count, cap;
     const struct schema_table *table;
     uint64_t bits; /* columns */
-    uint32_t columns;
 };
 
 struct ch_block *ch_block_new(const struct schema_table *table, const uint32_t *columns,
@@ -247,7 +246,6 @@ struct ch_block *ch_block_new(const struct schema_table *table, const uint32_t *
     if (b == NULL)
         return NULL;
     b->table = table;
-    b->columns = column_count;
     for (uint32_t i = 0; i < column_count; i++)
         b->bits |= (uint64_t)1 << columns[i];
     return b;
@@ -304,7 +302,10 @@ int ch_block_add(struct ch_block *b, const struct json_doc *doc, struct ch_value
         (void)snprintf(e->text, sizeof(e->text), "Cannot parse input");
         return WH_ESYNTAX;
     }
-    if (doc->nodes[0].count != b->columns)
+    uint64_t bits = 0, apart = 0;
+    ch_apart_columns(b->table, &apart);
+    if (ch_row_columns(b->table, doc, &bits, e) != 0 || (bits & ~b->bits) != 0 ||
+        (bits & apart) != (b->bits & apart))
         atomic_fetch_add(&fake->columns_wrong, 1);
     if (b->count == b->cap) {
         b->cap = b->cap == 0 ? 64 : b->cap * 2;
@@ -328,6 +329,13 @@ int ch_row_columns(const struct schema_table *table, const struct json_doc *doc,
         bits[c->ordinal / 64] |= (uint64_t)1 << (c->ordinal % 64);
     }
     return 0;
+}
+
+void ch_apart_columns(const struct schema_table *table, uint64_t *bits)
+{
+    for (uint32_t i = 0; i < table->column_count; i++)
+        if (table->columns[i].default_kind != SCHEMA_DEFAULT_NONE)
+            bits[i / 64] |= (uint64_t)1 << (i % 64);
 }
 
 bool ch_block_try_add(struct ch_block *b, const struct json_doc *doc)

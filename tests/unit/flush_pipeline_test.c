@@ -52,7 +52,8 @@ static void make_catalog(void)
     for (int i = 0; i < 5; i++) {
         (void)!schema_builder_table(b, slice_str(tables[i]), SLICE_LIT("MergeTree"), 1000);
         (void)!schema_builder_column(b, SLICE_LIT("id"), SLICE_LIT("UInt32"), none, none);
-        (void)!schema_builder_column(b, SLICE_LIT("x"), SLICE_LIT("UInt8"), none, none);
+        (void)!schema_builder_column(b, SLICE_LIT("x"), SLICE_LIT("UInt8"), SLICE_LIT("DEFAULT"),
+                                     SLICE_LIT("7"));
         (void)!schema_builder_column(b, SLICE_LIT("y"), SLICE_LIT("String"), none, none);
         if (i == 3)
             (void)!schema_builder_column(b, SLICE_LIT("z"), SLICE_LIT("Dynamic"), none, none);
