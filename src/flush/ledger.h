@@ -95,6 +95,7 @@ struct flush_table {
     uint64_t schema_refreshes; /* schema discoveries before the last of schema_attempts */
     int outcome;               /* of the last job, enum ch_outcome */
     struct flush_doubt doubt;  /* of the open plan, as the last job left it */
+    uint64_t landed_index, landed_until_ns; /* of a job that has ended, until it is read so far */
     bool recount; /* the oldest run's rows and bytes are not known: flush_ledger_recount */
     bool window_warned, pending_shown;
     bool wanted; /* somebody waits for rows that are in no plan yet */

@@ -4,9 +4,8 @@
  * (planner_show.c). See doc/flush.md.
  *
  * One turn: take messages → read the log to its end → act on what is due → store (at most once a
- * second) → sleep until a commit, a message or the next due time. Messages come before reading, so
- * that everything a sender had committed before it gave its job back is in the ledger when the
- * table is looked at again. */
+ * second) → sleep until a commit, a message or the next due time. A table is looked at again when
+ * everything is read that a sender had committed before it gave its job back. */
 #include "flush/planner.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -555,6 +554,30 @@ static void log_outcome(struct flush_table *t, const struct flush_job *job, uint
     t->outcome = (int)job->outcome;
 }
 
+/* What the job has committed is below the commit mark now, but it may not be read yet: then the
+ * ledger does not know that its rows are done, and they would be sent again. */
+static void table_landed(struct planner *p, struct flush_table *t, uint64_t until_ns)
+{
+    t->landed_index = wal_commit_index(p->options.wal);
+    t->landed_until_ns = until_ns;
+    t->ready_next = NULL;
+    if (p->landed == NULL)
+        p->landed = t;
+    else
+        p->landed_last->ready_next = t;
+    p->landed_last = t;
+}
+
+/* Tables whose job has ended and is read to its end. */
+static void landed_end(struct planner *p)
+{
+    while (p->landed != NULL && p->landed->landed_index <= p->applied_index) {
+        struct flush_table *t = p->landed;
+        p->landed = t->ready_next;
+        flush_ledger_ended(p->ledger, t, t->landed_until_ns);
+    }
+}
+
 static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
 {
     struct flush_table *t = job->owner;
@@ -570,7 +593,7 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
                        job->result == FLUSH_RESULT_DONE);
     if (outdated && job->result == FLUSH_RESULT_RETRY) {
         /* It says nothing about the ClickHouse that is in force now. */
-        flush_ledger_ended(p->ledger, t, now);
+        table_landed(p, t, now);
         return;
     }
     if (job->reached) {
@@ -595,7 +618,7 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
         if (job->result == FLUSH_RESULT_RETRY)
             log_outcome(t, job, wait);
     }
-    flush_ledger_ended(p->ledger, t, now + wait);
+    table_landed(p, t, now + wait);
 }
 
 static void answer_offsets(struct planner *p, struct flush_offsets *q)
@@ -721,6 +744,7 @@ void planner_run(struct planner *p)
         take_reload(p);
         take_messages(p, now);
         uint32_t n = read_log(p, now, &more);
+        landed_end(p);
         uint64_t next = act(p, now);
         bool was_full = planner_shelf_full(p);
         more = (planner_store_turn(p, now) && was_full) || more;
