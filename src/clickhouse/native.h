@@ -31,7 +31,10 @@ enum ch_outcome {
 struct ch_error {
     enum ch_outcome outcome;
     int32_t code;    /* ClickHouse's number; 0 when it is not from ClickHouse */
-    char text[2048]; /* ClickHouse's text or ours; UTF-8, one line */
+    char text[2048]; /* ClickHouse's text or ours; UTF-8, one line; of a long one both ends */
+    /* ClickHouse met it while it pushed the rows on to a materialized view. The table that they
+     * were sent to may have them. */
+    bool from_view;
 };
 
 enum ch_outcome ch_classify(int32_t code, const char *text);

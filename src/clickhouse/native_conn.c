@@ -54,23 +54,37 @@ enum ch_outcome ch_fail(struct ch_error *e, enum ch_outcome outcome, int32_t cod
     va_start(ap, fmt);
     e->outcome = outcome;
     e->code = code;
+    e->from_view = false;
     (void)vsnprintf(e->text, sizeof(e->text), fmt, ap);
     va_end(ap);
     clean_text(e->text);
     return outcome;
 }
 
+/* ClickHouse quotes values of any length first and says at the end what it did with them. */
 enum ch_outcome ch_fail_exception(struct ch_error *e, int32_t code, struct slice text)
 {
-    size_t n = text.len < sizeof(e->text) ? text.len : sizeof(e->text) - 1;
-    if (n > 0)
-        memcpy(e->text, text.ptr, n);
+    static const char gap[] = " ... ", view[] = "while pushing to view";
+    size_t room = sizeof(e->text) - 1, head = text.len, tail = 0;
+    if (text.len > room) {
+        tail = room / 2;
+        head = room - tail - (sizeof(gap) - 1);
+    }
+    if (head > 0)
+        memcpy(e->text, text.ptr, head);
+    size_t n = head;
+    if (tail > 0) {
+        memcpy(e->text + n, gap, sizeof(gap) - 1);
+        memcpy(e->text + n + sizeof(gap) - 1, text.ptr + text.len - tail, tail);
+        n = room;
+    }
     e->text[n] = '\0';
     for (size_t i = 0; i < n; i++) /* a NUL inside must not hide what follows */
         if (e->text[i] == '\0')
             e->text[i] = ' ';
     clean_text(e->text);
     e->code = code;
+    e->from_view = text.len > 0 && memmem(text.ptr, text.len, view, sizeof(view) - 1) != NULL;
     e->outcome = ch_classify(code, e->text);
     return e->outcome;
 }

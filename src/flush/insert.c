@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flush/insert.h"
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/metric.h"
@@ -9,6 +10,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+/* An error quotes the value that it is about. As much as the native client takes. */
+#define ANSWER_BYTES_MAX (8 * MIB)
+#define UNKNOWN_SETTING  115 /* ErrorCodes.cpp */
 
 void flush_token_of(const struct flush_job *job, const struct flush_rows *rows,
                     char out[FLUSH_TOKEN_CAP])
@@ -133,7 +138,7 @@ static enum ch_outcome insert_http(struct flush_client *c, const struct flush_in
     struct buf sql, settings, answer;
     buf_init(&sql, SIZE_MAX);
     buf_init(&settings, SIZE_MAX);
-    buf_init(&answer, 64 * KIB);
+    buf_init(&answer, ANSWER_BYTES_MAX);
     buf_put_str(&sql, "INSERT INTO ");
     schema_put_quoted(&sql, t->name, '`');
     const char *comma = " (";
@@ -164,7 +169,7 @@ static enum ch_outcome insert_http(struct flush_client *c, const struct flush_in
         struct ch_http_request q = {.sql = buf_slice(&sql),
                                     .body = in->lines,
                                     .settings = settings.ptr,
-                                    .response_max = 64 * KIB};
+                                    .response_max = ANSWER_BYTES_MAX};
         outcome = ch_http_query(c->http, &q, &answer, e);
     }
     buf_fini(&sql);
@@ -182,8 +187,7 @@ static bool view_refused(const struct flush_insert *in, enum ch_outcome outcome,
 {
     bool final = outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS ||
                  (outcome == CH_SCHEMA && in->give_up) || (outcome == CH_BUG && in->as_data);
-    return final && in->table->dedup_window >= 0 &&
-           strstr(e->text, "while pushing to view") != NULL;
+    return final && in->table->dedup_window >= 0 && e->from_view;
 }
 
 /* An attempt has ended, however. */
@@ -217,20 +221,23 @@ static void view_say(const struct flush_insert *in, const struct ch_error *e)
 }
 
 /* The same rows under the same token, without the views. A server that does not know the setting
- * gives the same refusal again, and that counts. */
+ * gives the same refusal again, or says so, and then the first one counts. Any other refusal does
+ * not: the rows may be stored since the first, as e says then (from_view). */
 static enum ch_outcome insert_past_views(struct flush_client *c, const struct flush_insert *in,
                                          enum ch_outcome refused, struct ch_error *e)
 {
     struct ch_error again = {0};
     enum ch_outcome outcome = insert_once(c, in, true, &again);
-    if (outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS || outcome == CH_SCHEMA ||
-        outcome == CH_BUG)
-        return refused;
-    count_error(refused);
     if (outcome == CH_OK)
         view_say(in, e);
+    else if (view_refused(in, outcome, &again) || again.code == UNKNOWN_SETTING)
+        return refused;
+    count_error(refused);
     *e = again;
-    return outcome;
+    e->from_view = true;
+    bool final = outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS || outcome == CH_SCHEMA ||
+                 outcome == CH_BUG;
+    return final ? CH_UNKNOWN_FATE : outcome;
 }
 
 enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_insert *in,

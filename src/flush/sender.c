@@ -88,9 +88,18 @@ int sender_commit(struct flush_sender *s, uint8_t type)
     return STEP_LOG;
 }
 
+/* Letters of a unit that went back on the stack before they were committed: it brings them again.
+ */
+static void letters_drop(struct flush_sender *s)
+{
+    buf_reset(&s->proposal.payload);
+    s->dead.count = 0;
+}
+
 static int commit_progress(struct flush_sender *s)
 {
     struct flush_job *job = &s->job;
+    letters_drop(s);
     flush_progress_put(&s->proposal.payload, job->plan.table, job->plan_index, job->units,
                        job->unit_count);
     s->unsaved = false;
@@ -106,6 +115,7 @@ static int commit_done(struct flush_sender *s)
                               .last = job->plan.last,
                               .stored = job->plan.rows - job->dead,
                               .dead = job->dead};
+    letters_drop(s);
     flush_done_put(&s->proposal.payload, &done);
     return sender_commit(s, WAL_FLUSH_DONE);
 }

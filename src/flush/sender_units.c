@@ -25,20 +25,6 @@ static int unit_push(struct flush_job *job, const struct flush_rows *rows)
     return rc;
 }
 
-/* These rows were sent together and refused for their data. */
-static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
-{
-    if (rows->count == 1)
-        return sender_dead_rows(s, rows);
-    if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0)
-        return sender_retry_memory(s);
-    if (unit_push(&s->job, &s->left) != 0) {
-        s->job.unit_count--; /* all of them go back: not a half twice, under another token */
-        return sender_retry_memory(s);
-    }
-    return 0;
-}
-
 /* ---- rows that may be stored ---- */
 
 static bool is_refusal(const struct flush_job *job, enum ch_outcome outcome)
@@ -61,10 +47,29 @@ static void doubt_add(struct flush_doubt *d, const struct flush_rows *rows)
     if (doubt_has(d, digest))
         return;
     d->refusals = 0;
-    if (d->count < sizeof(d->digests) / sizeof(d->digests[0]))
+    if (d->count < sizeof(d->digests) / sizeof(d->digests[0])) {
         d->digests[d->count++] = digest;
-    else
+    } else {
         d->all = true;
+        d->halves = 0;
+    }
+}
+
+/* Of a plan from before the start only what was cut since was surely not sent then. */
+static bool doubt_of_all(const struct flush_doubt *d, uint64_t digest)
+{
+    uint32_t n = d->halves < FLUSH_DOUBT_HALVES ? d->halves : FLUSH_DOUBT_HALVES;
+    for (uint32_t i = 0; i < n; i++)
+        if (d->half[i] == digest)
+            return false;
+    return d->all;
+}
+
+/* The older ones make room: they are asked for again some times more than they need. */
+static void doubt_half(struct flush_doubt *d, const struct flush_rows *rows)
+{
+    d->half[d->halves % FLUSH_DOUBT_HALVES] = flush_rows_digest(rows);
+    d->halves = d->halves + 1 < 2 * FLUSH_DOUBT_HALVES ? d->halves + 1 : FLUSH_DOUBT_HALVES;
 }
 
 static void doubt_drop(struct flush_doubt *d, uint64_t digest)
@@ -81,27 +86,42 @@ static void doubt_drop(struct flush_doubt *d, uint64_t digest)
  * would be stored again. A refusal that passes (the schema was changed, and is changed back) costs
  * a few attempts; one that stays counts in the end. */
 static bool doubt_take(struct flush_job *job, const struct flush_rows *rows,
-                       enum ch_outcome outcome)
+                       enum ch_outcome outcome, const struct ch_error *ce)
 {
     struct flush_doubt *d = &job->doubt;
     uint64_t digest = flush_rows_digest(rows);
-    if (is_refusal(job, outcome) && (doubt_has(d, digest) || d->all) &&
+    bool refused = is_refusal(job, outcome);
+    if (refused && (doubt_has(d, digest) || doubt_of_all(d, digest)) &&
         d->refusals < DOUBT_REFUSALS) {
         d->refusals++;
         return true;
     }
-    if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE ||
-        (outcome == CH_BUG && !job->as_data)) {
+    if (outcome == CH_UNKNOWN_FATE)
+        d->refusals = 0; /* another time at which they may have been stored */
+    if (outcome == CH_OK || refused) {
+        doubt_drop(d, digest);
+        d->refusals = 0;
+    } else if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE || outcome == CH_BUG ||
+               ce->from_view) {
         doubt_add(d, rows);
-        return false;
-    }
-    if (outcome != CH_OK && !is_refusal(job, outcome))
-        return false; /* says nothing of an earlier time */
-    doubt_drop(d, digest);
-    if (outcome != CH_OK)
-        d->all = false;
-    d->refusals = 0;
+    } /* else: it says nothing of an earlier time */
     return false;
+}
+
+/* These rows were sent together and refused for their data. */
+static int group_refused(struct flush_sender *s, const struct flush_rows *rows)
+{
+    if (rows->count == 1)
+        return sender_dead_rows(s, rows);
+    if (flush_rows_split(rows, &s->left, &s->right) != 0 || unit_push(&s->job, &s->right) != 0)
+        return sender_retry_memory(s);
+    if (unit_push(&s->job, &s->left) != 0) {
+        s->job.unit_count--; /* all of them go back: not a half twice, under another token */
+        return sender_retry_memory(s);
+    }
+    doubt_half(&s->job.doubt, &s->left);
+    doubt_half(&s->job.doubt, &s->right);
+    return 0;
 }
 
 /* token is filled, and pointed to. */
@@ -133,7 +153,7 @@ static int group_send(struct flush_sender *s, const struct flush_group *g,
     must(!s->flight.busy);
     struct flush_insert in = insert_of(s, g, rows, token);
     enum ch_outcome outcome = flush_client_insert(s->client, &in, &ce);
-    bool doubted = doubt_take(job, rows, outcome);
+    bool doubted = doubt_take(job, rows, outcome, &ce);
     if (outcome == CH_OK) {
         job->stored += rows->count;
         s->unsaved = true;
@@ -201,9 +221,12 @@ static int flight_failed(struct flush_sender *s, const struct flush_rows *rows,
     s->alone = true;
     if (unit_push(job, rows) != 0)
         return STEP_LOG;
-    if (is_refusal(job, outcome))
+    if (is_refusal(job, outcome)) {
+        if (ce->from_view)
+            doubt_add(&job->doubt, rows);
         return 0;
-    (void)doubt_take(job, rows, outcome);
+    }
+    (void)doubt_take(job, rows, outcome, ce);
     if (outcome == CH_SCHEMA)
         s->options.flush->request_refresh(s->options.flush->ctx);
     return sender_retry(s, outcome, ce->code, ce->text);
@@ -380,7 +403,9 @@ int sender_unit(struct flush_sender *s)
         return 0;
     buf_reset(&s->proposal.payload);
     s->dead.count = 0;
-    if (s->source.table == NULL)
-        return sender_dead_rows(s, &s->unit);
+    if (s->source.table == NULL) {
+        int rc = sender_dead_rows(s, &s->unit);
+        return rc == STEP_RETRY ? unit_back(s, rc) : rc;
+    }
     return s->source.table->native ? unit_run_native(s) : unit_run_http(s);
 }

@@ -69,6 +69,7 @@ static enum ch_outcome fail(struct ch_error *e, enum ch_outcome o, int32_t code,
     e->outcome = o;
     e->code = code;
     (void)snprintf(e->text, sizeof(e->text), "%s", text);
+    e->from_view = strstr(text, "while pushing to view") != NULL;
     return o;
 }
 

@@ -562,7 +562,7 @@ static void test_doubt(void)
     post(&b.n, "alpha", 300, &b.done);
     while (atomic_load(&fake->inserts) == 0)
         (void)poll(NULL, 0, 2);
-    post(&b.n, "beta", 1200, &b.done); /* with bad rows: bisected all the same */
+    post(&b.n, "beta", 1205, &b.done); /* with bad rows: bisected all the same */
     ok(drain(&b.n, 10000), "a refusal of rows that may be stored stalls nothing");
     is_u64(atomic_load(&fake->doubted), 0, "there were such refusals");
     is_u64(stop(&b.n), 0, "stop");
@@ -573,7 +573,8 @@ static void test_doubt(void)
     pid_t pid = fork();
     if (pid == 0) {
         start(&b.n, b.dir);
-        post(&b.n, "alpha", 200, &b.done);
+        post(&b.n, "alpha", 700,
+             &b.done); /* two groups, a bad row in the first: 1505 is without x */
         (void)drain(&b.n, 120000);
         _exit(0);
     }
@@ -585,6 +586,8 @@ static void test_doubt(void)
     start(&b.n, b.dir);
     ok(drain(&b.n, 10000), "drained after a kill");
     is_u64(atomic_load(&fake->doubted), 0, "there were refusals again");
+    is_u64(stop(&b.n), 0, "stop");
+    start(&b.n, b.dir);
     check_rows(b.n.base.store, "doubt");
     bench_end(&b);
 }
