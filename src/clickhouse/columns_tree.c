@@ -241,6 +241,8 @@ size_t column_bytes(const struct column *c)
 
 /* ---- defaults */
 
+#define DATE32_DEFAULT (-25567) /* 1900-01-01: DataTypeDate32::getDefault */
+
 static int put_zeros(struct column *c, size_t n)
 {
     char *p = column_extend(c, n);
@@ -284,6 +286,10 @@ static int put_empty(struct column *c, bool null)
     if (c->read == coerce_enum) {
         int16_t v = null ? c->enum_null : c->enum_default;
         buf_put(&c->data, &v, c->width);
+        return c->data.failed ? -ENOMEM : 0;
+    }
+    if (c->read == coerce_date && c->width == 4 && !null) {
+        buf_put_le32(&c->data, (uint32_t)DATE32_DEFAULT);
         return c->data.failed ? -ENOMEM : 0;
     }
     return put_zeros(c, c->width != 0 ? c->width : 1); /* String: length 0 */
