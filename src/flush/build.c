@@ -11,6 +11,10 @@
 /* Column data of other tables that is kept in memory. A sender meets many tables, and a block is as
  * large as its table's bursts. */
 #define OTHERS_BYTES_MAX (32 * MIB)
+/* A unit whose blocks are larger is cut in halves. One row that fills a thousand columns makes each
+ * other row of its block wide, and ClickHouse's memory for an INSERT is a multiple of it. */
+#define BLOCKS_BYTES_MAX ((uint64_t)256 * MIB)
+#define BLOCKS_ROWS_MIN  4096 /* in any case; and looked at after so many rows */
 /* So many builds share a guess of the columns that occur. One that is sent and not filled costs its
  * default for each row; one that is missing in the guess, a second pass. */
 #define GUESS_BUILDS 16
@@ -47,7 +51,7 @@ void flush_build_fini(struct flush_build *b)
     json_reader_free(b->reader);
     flush_rows_fini(&b->rest);
     flush_rows_fini(&b->refused);
-    flush_rows_fini(&b->reduced);
+    flush_rows_fini(&b->todo);
     columns_fini(&b->columns);
     buf_fini(&b->body);
     flush_build_init(b);
@@ -179,18 +183,27 @@ struct pass { /* one walk over the range */
     struct flush_group *last; /* group of the row before: most often the next row's too */
     bool narrow;    /* a row fills a column that the blocks lack: from here on only look */
     int32_t filler; /* ordinal of a column to send for records that fill none, or -1 */
+    uint32_t rows;  /* met so far */
     const struct flush_scan *scan;
     const struct flush_scan_entry *entry;
 };
 
-/* A block has at least one column. Without a DEFAULT, sending the type's default is the same as
- * sending nothing. */
-static int32_t filler_of(const struct schema_table *t)
+/* A block has at least one column, so a row that fills none is taken for one that fills this
+ * column: its type's default is the same as nothing. −1: no column will do. */
+static int32_t filler_of(const struct flush_columns *c)
 {
-    for (uint32_t i = 0; i < t->column_count; i++)
-        if (t->columns[i].insertable && t->columns[i].default_kind == SCHEMA_DEFAULT_NONE)
+    for (uint32_t i = 0; i < c->table->column_count; i++)
+        if (c->table->columns[i].insertable && (c->apart[i / 64] >> (i % 64) & 1) == 0)
             return (int32_t)i;
     return -1;
+}
+
+static bool bits_empty(const uint64_t *bits, uint32_t word_count)
+{
+    for (uint32_t i = 0; i < word_count; i++)
+        if (bits[i] != 0)
+            return false;
+    return true;
 }
 
 /* The part [*lo, *hi) of an entry's records that holds all wanted rows of it; false: none. */
@@ -242,19 +255,26 @@ static int row_columns(struct pass *p, const struct json_doc *doc, struct ch_val
     int rc = ch_row_columns(p->src->table, doc, c->row, ve);
     if (rc != 0)
         return rc;
-    uint64_t any = 0, lacking = 0;
+    if (p->filler >= 0 && bits_empty(c->row, c->words))
+        c->row[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
+    uint64_t lacking = 0;
     for (uint32_t i = 0; i < c->words; i++) {
         uint64_t plain = c->row[i] & ~c->apart[i];
         c->seen[i] |= plain;
         lacking |= plain & ~c->plain[i];
         c->plain[i] |= plain;
         c->row[i] = (c->row[i] & c->apart[i]) | c->plain[i];
-        any |= c->row[i];
     }
-    if (any == 0 && p->filler >= 0)
-        c->row[p->filler / 64] |= (uint64_t)1 << (p->filler % 64);
     p->narrow = p->narrow || (lacking != 0 && p->b->group_count > 0);
     return 0;
+}
+
+static uint64_t blocks_bytes(const struct flush_build *b)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < b->group_count; i++)
+        bytes += b->groups[i]->block != NULL ? ch_block_bytes(b->groups[i]->block) : 0;
+    return bytes;
 }
 
 static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal, struct err *e)
@@ -262,6 +282,8 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal,
     struct flush_build *b = p->b;
     struct ch_value_error ve;
     uint32_t row = p->entry->row + ordinal;
+    if (++p->rows % BLOCKS_ROWS_MIN == 0 && blocks_bytes(b) > BLOCKS_BYTES_MAX)
+        return WH_ELIMIT;
     if (p->last != NULL && p->last->block != NULL && !p->narrow &&
         ch_block_try_add(p->last->block, doc)) {
         p->last->whole = true;
@@ -382,28 +404,41 @@ static void columns_end(struct flush_build *b)
 int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
                        const struct flush_rows *rows, struct err *e)
 {
+    struct flush_columns *c = &b->columns;
+    bool narrow = false, exact = false;
     if (b->reader == NULL)
         b->reader = json_reader_new(LIMIT_WAL_PAYLOAD_BYTES);
-    if (b->reader == NULL || columns_begin(&b->columns, src) != 0)
+    if (b->reader == NULL || columns_begin(c, src) != 0)
         return err_set(e, -ENOMEM, "out of memory");
-    b->group_count = 0;
-    flush_rows_reset(&b->rest);
+    int32_t filler = filler_of(c);
     flush_rows_reset(&b->refused);
-    struct pass p = {.b = b, .src = src, .walk = {.rows = rows}, .filler = filler_of(src->table)};
-    int rc = each_entry(src, &p, add_entry, e);
-    if (rc == 0 && p.narrow) {
-        /* All columns are known now, and which rows are refused already. */
-        rc = flush_rows_minus(&b->reduced, rows, &b->refused);
+    int rc = flush_rows_copy(&b->todo, rows);
+    while (rc == 0) {
+        struct pass p = {.b = b, .src = src, .walk = {.rows = &b->todo}, .filler = filler};
         b->group_count = 0;
         flush_rows_reset(&b->rest);
+        rc = each_entry(src, &p, add_entry, e);
+        must(rc != 0 || !narrow || !p.narrow);
+        narrow = rc == 0 && p.narrow; /* all columns are known now: once more */
+        bool large = rc == WH_ELIMIT && !exact;
+        if (large) { /* not because of a guess: without one, the same rows are always too many */
+            memset(c->plain, 0, c->words * sizeof(*c->plain));
+            memset(c->seen, 0, c->words * sizeof(*c->seen));
+            exact = true;
+            rc = 0;
+        }
+        if (rc == 0 && !narrow && !large) {
+            columns_end(b);
+            return 0;
+        }
+        struct flush_rows met = b->todo;
+        b->todo = b->rest;
+        b->rest = met;
+        int minus = flush_rows_minus(&b->todo, &b->rest, &b->refused);
         flush_rows_reset(&b->refused);
-        p = (struct pass){.b = b, .src = src, .walk = {.rows = &b->reduced}, .filler = p.filler};
-        if (rc == 0)
-            rc = each_entry(src, &p, add_entry, e);
-        must(rc != 0 || !p.narrow);
+        rc = minus != 0 ? minus : rc;
     }
-    if (rc == 0)
-        columns_end(b);
+    b->group_count = 0;
     return rc;
 }
 

@@ -35,8 +35,8 @@ struct flush_build {
     struct flush_group slots[FLUSH_GROUPS_MAX];
     struct flush_group *groups[FLUSH_GROUPS_MAX]; /* in order of first appearance */
     uint32_t group_count;
-    struct flush_rows rest;             /* rows of further groups */
-    struct flush_rows refused, reduced; /* rows refused in this build; rows without them */
+    struct flush_rows rest;          /* rows of further groups */
+    struct flush_rows todo, refused; /* what is built; which of it was refused */
     struct flush_columns {
         struct schema_catalog *catalog; /* the reference that keeps table alive */
         const struct schema_table *table;
@@ -91,8 +91,9 @@ void flush_build_fini(struct flush_build *b);
  * if it is much. */
 void flush_build_shed(struct flush_build *b, const struct schema_table *table);
 
-/* Native blocks of these rows in groups, or what is left over in rest. 0; WH_ECORRUPT, WH_ENOTFOUND
- * (log), -ENOMEM; what refuse returned. */
+/* Native blocks of these rows in groups, or what is left over in rest. 0; WH_ELIMIT: the blocks
+ * would take too much memory, cut todo, which has the rows that were not refused; WH_ECORRUPT,
+ * WH_ENOTFOUND (log), -ENOMEM; what refuse returned. */
 int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
                        const struct flush_rows *rows, struct err *e) WH_MUST_CHECK;
 /* The lines of these rows in body, for tables that travel as JSONEachRow. */

@@ -13,7 +13,6 @@
 
 /* An error quotes the value that it is about. As much as the native client takes. */
 #define ANSWER_BYTES_MAX (8 * MIB)
-#define UNKNOWN_SETTING  115 /* ErrorCodes.cpp */
 
 void flush_token_of(const struct flush_job *job, const struct flush_rows *rows,
                     char out[FLUSH_TOKEN_CAP])
@@ -220,9 +219,17 @@ static void view_say(const struct flush_insert *in, const struct ch_error *e)
             SLICE_ARG(in->name), in->row_count, e->code, e->text, dropped);
 }
 
-/* The same rows under the same token, without the views. A server that does not know the setting
- * gives the same refusal again, or says so, and then the first one counts. Any other refusal does
- * not: the rows may be stored since the first, as e says then (from_view). */
+/* A server that will not ignore views for us. */
+static bool views_count(const struct ch_error *e)
+{
+    return e->code == 115     /* UNKNOWN_SETTING */
+           || e->code == 452  /* SETTING_CONSTRAINT_VIOLATION */
+           || e->code == 164; /* READONLY */
+}
+
+/* The same rows under the same token, without the views. When the view refuses them again, or the
+ * server will not ignore it, the first refusal counts. What else is said leaves it open whether the
+ * first one has stored the rows: e->from_view. */
 static enum ch_outcome insert_past_views(struct flush_client *c, const struct flush_insert *in,
                                          enum ch_outcome refused, struct ch_error *e)
 {
@@ -230,14 +237,14 @@ static enum ch_outcome insert_past_views(struct flush_client *c, const struct fl
     enum ch_outcome outcome = insert_once(c, in, true, &again);
     if (outcome == CH_OK)
         view_say(in, e);
-    else if (view_refused(in, outcome, &again) || again.code == UNKNOWN_SETTING)
+    else if (view_refused(in, outcome, &again) || views_count(&again)) {
+        e->from_view = false;
         return refused;
+    }
     count_error(refused);
     *e = again;
     e->from_view = true;
-    bool final = outcome == CH_DATA || outcome == CH_SPLIT_PARTITIONS || outcome == CH_SCHEMA ||
-                 outcome == CH_BUG;
-    return final ? CH_UNKNOWN_FATE : outcome;
+    return outcome;
 }
 
 enum ch_outcome flush_client_insert(struct flush_client *c, const struct flush_insert *in,

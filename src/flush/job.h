@@ -60,7 +60,8 @@ struct flush_job {
     enum ch_outcome outcome;
     int32_t code;
     char text[512];
-    uint32_t stored; /* rows, in this attempt */
+    uint32_t stored;     /* rows, in this attempt */
+    uint64_t last_index; /* of the last entry that it committed; 0: none */
     uint64_t duration_ns;
 };
 

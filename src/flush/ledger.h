@@ -67,7 +67,7 @@ struct flush_open {
     uint32_t span_count;
 };
 
-#define FLUSH_DOUBT_HALVES 64 /* more than halves lie on a stack at a time */
+#define FLUSH_DOUBT_HALVES 64 /* more than lie on a stack at a time: two for each cut */
 
 /* Rows of an open plan that may be in ClickHouse, though nobody has said so. */
 struct flush_doubt {
@@ -75,8 +75,8 @@ struct flush_doubt {
     uint64_t digests[2]; /* of the rows of the last INSERTs without a clear answer, */
     uint32_t count;      /* so many of them: two are under way at most */
     bool all;            /* the plan is from before the start: any of it may have been sent, */
-    uint64_t half[FLUSH_DOUBT_HALVES]; /* but not what was cut since: a ring, */
-    uint32_t halves;                   /* so many were put in, or as if */
+    uint64_t half[FLUSH_DOUBT_HALVES]; /* but not what was cut since, */
+    uint32_t halves;                   /* so many of them are left */
     uint32_t refusals;                 /* of rows in doubt, since they came to be */
 };
 

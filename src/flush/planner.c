@@ -468,12 +468,20 @@ static uint64_t act(struct planner *p, uint64_t now)
 
 /* ---- results ---- */
 
+/* Whoever waits out a backoff is tried at once. */
+static void hurry(struct planner *p)
+{
+    for (struct flush_table *t = p->landed; t != NULL; t = t->ready_next)
+        t->landed_until_ns = 0;
+    flush_ledger_hurry(p->ledger);
+}
+
 static void set_reachable(struct planner *p, bool reachable, const struct flush_job *job)
 {
     if (reachable && !p->reachable) {
         log_info("clickhouse.recovered", "after %u attempts", p->down_attempts);
         flush_pace_restart(&p->pace);
-        flush_ledger_hurry(p->ledger);
+        hurry(p);
     } else if (!reachable && job->outcome == CH_CONFIG && p->down_outcome != CH_CONFIG) {
         log_error("clickhouse.refused",
                   "code=%d: %s; check clickhouse.username and clickhouse.password; events are kept "
@@ -554,26 +562,27 @@ static void log_outcome(struct flush_table *t, const struct flush_job *job, uint
     t->outcome = (int)job->outcome;
 }
 
-/* What the job has committed is below the commit mark now, but it may not be read yet: then the
- * ledger does not know that its rows are done, and they would be sent again. */
-static void table_landed(struct planner *p, struct flush_table *t, uint64_t until_ns)
+/* What the job has committed may not be read yet: then the ledger does not know that its rows are
+ * done, and they would be sent again. */
+static void table_landed(struct planner *p, const struct flush_job *job, uint64_t until_ns)
 {
-    t->landed_index = wal_commit_index(p->options.wal);
+    struct flush_table *t = job->owner;
+    t->landed_index = job->last_index;
     t->landed_until_ns = until_ns;
-    t->ready_next = NULL;
-    if (p->landed == NULL)
-        p->landed = t;
-    else
-        p->landed_last->ready_next = t;
-    p->landed_last = t;
+    t->ready_next = p->landed;
+    p->landed = t;
 }
 
 /* Tables whose job has ended and is read to its end. */
 static void landed_end(struct planner *p)
 {
-    while (p->landed != NULL && p->landed->landed_index <= p->applied_index) {
-        struct flush_table *t = p->landed;
-        p->landed = t->ready_next;
+    struct flush_table **at = &p->landed, *t;
+    while ((t = *at) != NULL) {
+        if (t->landed_index > p->applied_index) {
+            at = &t->ready_next;
+            continue;
+        }
+        *at = t->ready_next;
         flush_ledger_ended(p->ledger, t, t->landed_until_ns);
     }
 }
@@ -593,7 +602,7 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
                        job->result == FLUSH_RESULT_DONE);
     if (outdated && job->result == FLUSH_RESULT_RETRY) {
         /* It says nothing about the ClickHouse that is in force now. */
-        table_landed(p, t, now);
+        table_landed(p, job, now);
         return;
     }
     if (job->reached) {
@@ -618,7 +627,7 @@ static void job_ended(struct planner *p, struct flush_job *job, uint64_t now)
         if (job->result == FLUSH_RESULT_RETRY)
             log_outcome(t, job, wait);
     }
-    table_landed(p, t, now + wait);
+    table_landed(p, job, now + wait);
 }
 
 static void answer_offsets(struct planner *p, struct flush_offsets *q)
@@ -672,7 +681,7 @@ static void retarget(struct planner *p, struct ch_target *target)
     p->probe_ns = 0;
     flush_pace_restart(&p->pace);
     flush_ledger_each(p->ledger, forgive_table, NULL);
-    flush_ledger_hurry(p->ledger);
+    hurry(p);
 }
 
 static void take_reload(struct planner *p)

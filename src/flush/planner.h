@@ -17,10 +17,10 @@ struct planner {
     struct flush_sender *senders[FLUSH_SENDERS_MAX];
     struct flush_sender *idle[FLUSH_SENDERS_MAX];
     uint32_t sender_count, idle_count;
-    struct flush_table *ready, *ready_last;   /* FIFO of tables whose job waits for a sender */
-    struct flush_table *landed, *landed_last; /* of those whose job has ended: planner.c */
-    uint32_t proposals;                       /* plans on their way through the log thread */
-    uint64_t applied_index;                   /* last entry read */
+    struct flush_table *ready, *ready_last; /* FIFO of tables whose job waits for a sender */
+    struct flush_table *landed; /* whose job has ended, not read to its end yet; any order */
+    uint32_t proposals;         /* plans on their way through the log thread */
+    uint64_t applied_index;     /* last entry read */
     bool replayed, stalled, reread, stopping;
     bool reachable;
     enum ch_outcome down_outcome; /* why not, as last logged; CH_OK: nothing logged */

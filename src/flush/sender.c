@@ -82,8 +82,10 @@ int sender_commit(struct flush_sender *s, uint8_t type)
         rc = fp->p.result;
     }
     buf_reset(&fp->payload);
-    if (rc == 0)
+    if (rc == 0) {
+        s->job.last_index = fp->p.index;
         return 0;
+    }
     (void)snprintf(s->job.text, sizeof(s->job.text), "the log takes no entry: %s", err_text(rc));
     return STEP_LOG;
 }
@@ -260,6 +262,7 @@ static void job_run(struct flush_sender *s)
     job->code = 0;
     job->text[0] = '\0';
     job->stored = 0;
+    job->last_index = 0;
     s->unsaved = false;
     s->started_ns = io_monotonic_ns();
     memset(&s->source, 0, sizeof(s->source));

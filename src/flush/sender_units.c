@@ -58,27 +58,33 @@ static void doubt_add(struct flush_doubt *d, const struct flush_rows *rows)
 /* Of a plan from before the start only what was cut since was surely not sent then. */
 static bool doubt_of_all(const struct flush_doubt *d, uint64_t digest)
 {
-    uint32_t n = d->halves < FLUSH_DOUBT_HALVES ? d->halves : FLUSH_DOUBT_HALVES;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < d->halves; i++)
         if (d->half[i] == digest)
             return false;
     return d->all;
 }
 
-/* The older ones make room: they are asked for again some times more than they need. */
+/* Without room they are in doubt, and asked for again some times more than they need. */
 static void doubt_half(struct flush_doubt *d, const struct flush_rows *rows)
 {
-    d->half[d->halves % FLUSH_DOUBT_HALVES] = flush_rows_digest(rows);
-    d->halves = d->halves + 1 < 2 * FLUSH_DOUBT_HALVES ? d->halves + 1 : FLUSH_DOUBT_HALVES;
+    if (d->halves < FLUSH_DOUBT_HALVES)
+        d->half[d->halves++] = flush_rows_digest(rows);
 }
 
-static void doubt_drop(struct flush_doubt *d, uint64_t digest)
+static uint32_t digests_drop(uint64_t *digests, uint32_t count, uint64_t digest)
 {
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < d->count; i++)
-        if (d->digests[i] != digest)
-            d->digests[kept++] = d->digests[i];
-    d->count = kept;
+    for (uint32_t i = 0; i < count; i++)
+        if (digests[i] != digest)
+            digests[kept++] = digests[i];
+    return kept;
+}
+
+/* These rows have come to their end. */
+static void doubt_drop(struct flush_doubt *d, uint64_t digest)
+{
+    d->count = digests_drop(d->digests, d->count, digest);
+    d->halves = digests_drop(d->half, d->halves, digest);
 }
 
 /* Note what an insert's end says of its rows; true when it is a refusal that does not count yet:
@@ -91,20 +97,20 @@ static bool doubt_take(struct flush_job *job, const struct flush_rows *rows,
     struct flush_doubt *d = &job->doubt;
     uint64_t digest = flush_rows_digest(rows);
     bool refused = is_refusal(job, outcome);
+    if (outcome == CH_UNKNOWN_FATE)
+        d->refusals = 0; /* another time at which they may have been stored */
+    if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE ||
+        (outcome == CH_BUG && !job->as_data) || (outcome != CH_OK && ce->from_view))
+        doubt_add(d, rows);
     if (refused && (doubt_has(d, digest) || doubt_of_all(d, digest)) &&
         d->refusals < DOUBT_REFUSALS) {
         d->refusals++;
         return true;
     }
-    if (outcome == CH_UNKNOWN_FATE)
-        d->refusals = 0; /* another time at which they may have been stored */
-    if (outcome == CH_OK || refused) {
+    if (outcome == CH_OK || refused) { /* what else is said says nothing of an earlier time */
         doubt_drop(d, digest);
         d->refusals = 0;
-    } else if (outcome == CH_UNKNOWN_FATE || outcome == CH_UNAVAILABLE || outcome == CH_BUG ||
-               ce->from_view) {
-        doubt_add(d, rows);
-    } /* else: it says nothing of an earlier time */
+    }
     return false;
 }
 
@@ -360,6 +366,17 @@ void sender_ahead_end(struct flush_sender *s)
         (void)flush_ahead_wait(s->ahead, &s->unit, &s->mark);
 }
 
+/* In halves, which a progress entry knows before any of it is sent. */
+static int unit_too_large(struct flush_sender *s)
+{
+    int rc = sender_dead_commit(s);
+    if (rc != 0)
+        return rc;
+    s->split = true;
+    s->unsaved = true;
+    return group_refused(s, &s->build->todo);
+}
+
 static int unit_run_native(struct flush_sender *s)
 {
     struct err e = {0};
@@ -374,6 +391,8 @@ static int unit_run_native(struct flush_sender *s)
     if (!built) {
         ahead_begin(s);
         rc = flush_build_blocks(s->build, &s->source, &s->unit, &e);
+        if (rc == WH_ELIMIT)
+            return unit_too_large(s);
         if (rc != 0)
             return unit_back(s, sender_build_failed(s, rc, &e));
         flies = may_fly(s);

@@ -262,6 +262,21 @@ static void nothing(struct buf *out, uint32_t id)
     buf_put_str(out, "{}");
 }
 
+/* {}, only the first column, only another one. */
+static void one_or_none(struct buf *out, uint32_t id)
+{
+    buf_put_str(out, id % 3 == 0 ? "{}" : id % 3 == 1 ? "{\"a\":1}" : "{\"b\":2}");
+}
+
+/* One row that fills a thousand columns, and others of which each is as wide then. */
+static void wide(struct buf *out, uint32_t id)
+{
+    buf_printf(out, "{\"id\":%u", id);
+    for (int i = 0; i < 1000 && id == 20000; i++)
+        buf_printf(out, ",\"w%d\":%d", i, i);
+    buf_put_str(out, "}");
+}
+
 /* 2,048 column sets: eleven optional columns, one of them with a DEFAULT. */
 static void sparse(struct buf *out, uint32_t id)
 {
@@ -304,6 +319,8 @@ static void make_tables(void)
         "UInt32, "
         "c4 UInt32, c5 UInt32, c6 UInt32, c7 Nullable(UInt32), c8 UInt32, c9 UInt32, c10 String) "
         "ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 1000",
+        "CREATE TABLE optional (d UInt8 DEFAULT 9, a Nullable(UInt8), b Nullable(UInt8)) ENGINE = "
+        "MergeTree ORDER BY d SETTINGS non_replicated_deduplication_window = 1000",
         "CREATE TABLE dropped (id UInt32) ENGINE = MergeTree ORDER BY id",
         "CREATE TABLE access (id UInt32, ts DateTime64(3), ip IPv4, method LowCardinality(String), "
         "path String, status UInt16, bytes UInt64, agent String, took Float64) ENGINE = MergeTree "
@@ -313,6 +330,16 @@ static void make_tables(void)
     is_str(query_in("default", "CREATE DATABASE " DATABASE), "", "a database");
     for (size_t i = 0; i < sizeof(ddl) / sizeof(ddl[0]); i++)
         is_str(query(ddl[i]), "", "a table");
+    struct buf sql;
+    buf_init(&sql, SIZE_MAX);
+    buf_put_str(&sql, "CREATE TABLE wide (id UInt32");
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&sql, ", w%d Nullable(Float64)", i);
+    buf_put_str(&sql, ") ENGINE = MergeTree ORDER BY id SETTINGS "
+                      "non_replicated_deduplication_window = 1000");
+    buf_put_u8(&sql, 0);
+    is_str(query(sql.ptr), "", "a wide table");
+    buf_fini(&sql);
     refresh(NULL);
 }
 
@@ -335,6 +362,8 @@ static void test_tables(const char *dir)
     post(&n, "defaults", 3, 0, nothing);
     post(&n, "parted", 1000, 0, bad_some);
     post(&n, "sparse", 8192, 0, sparse);
+    post(&n, "optional", 300, 0, one_or_none);
+    post(&n, "wide", 40000, 0, wide);
     ok(drain(&n, 20000), "all is flushed");
     is_str(query(
                "SELECT count(), uniqExact(id), sum(id), countIf(d = if(id % 3 = 0, id, id * 10)), "
@@ -348,6 +377,14 @@ static void test_tables(const char *dir)
            "1000\t1000\t500", "a type that travels as JSONEachRow");
     is_str(query("SELECT count(), min(a), max(b) FROM defaults FORMAT TSV"), "3\t7\tx",
            "empty records");
+    is_str(query("SELECT count(), uniqExact(id), count(w0), sum(w999) FROM wide FORMAT TSV"),
+           "40000\t40000\t1\t999", "a block that would be too large is cut");
+    is_str(query("SELECT count(), sum(rows) FROM system.parts WHERE database = '" DATABASE
+                 "' AND table = 'wide' AND level = 0 FORMAT TSV"),
+           "2\t40000", "in halves");
+    is_str(query("SELECT count(), sum(d), count(a), sum(a), count(b), sum(b) FROM optional FORMAT "
+                 "TSV"),
+           "300\t2700\t100\t100\t100\t200", "empty records among others, in one block");
     is_str(query("SELECT count(), uniqExact(id) FROM parted FORMAT TSV"), "990\t990",
            "too many partitions for one block");
     is_str(query("SELECT count(), uniqExact(id), countIf(c0 != if(id % 2, id, id + 1)), "
