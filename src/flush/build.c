@@ -14,7 +14,7 @@
 /* A unit whose blocks are larger is cut in halves. One row that fills a thousand columns makes each
  * other row of its block wide, and ClickHouse's memory for an INSERT is a multiple of it. */
 #define BLOCKS_BYTES_MAX ((uint64_t)256 * MIB)
-#define BLOCKS_ROWS_MIN  4096 /* in any case; and looked at after so many rows */
+#define BLOCKS_LOOK_ROWS 4096
 /* So many builds share a guess of the columns that occur. One that is sent and not filled costs its
  * default for each row; one that is missing in the guess, a second pass. */
 #define GUESS_BUILDS 16
@@ -269,12 +269,15 @@ static int row_columns(struct pass *p, const struct json_doc *doc, struct ch_val
     return 0;
 }
 
-static uint64_t blocks_bytes(const struct flush_build *b)
+static bool blocks_large(const struct flush_build *b)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, rows = 0;
     for (uint32_t i = 0; i < b->group_count; i++)
-        bytes += b->groups[i]->block != NULL ? ch_block_bytes(b->groups[i]->block) : 0;
-    return bytes;
+        if (b->groups[i]->block != NULL) {
+            bytes += ch_block_bytes(b->groups[i]->block);
+            rows += b->groups[i]->rows.count;
+        }
+    return bytes > BLOCKS_BYTES_MAX && rows > 1;
 }
 
 static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal, struct err *e)
@@ -282,7 +285,7 @@ static int add_row(struct pass *p, const struct json_doc *doc, uint32_t ordinal,
     struct flush_build *b = p->b;
     struct ch_value_error ve;
     uint32_t row = p->entry->row + ordinal;
-    if (++p->rows % BLOCKS_ROWS_MIN == 0 && blocks_bytes(b) > BLOCKS_BYTES_MAX)
+    if (++p->rows % BLOCKS_LOOK_ROWS == 0 && blocks_large(b))
         return WH_ELIMIT;
     if (p->last != NULL && p->last->block != NULL && !p->narrow &&
         ch_block_try_add(p->last->block, doc)) {
@@ -418,6 +421,8 @@ int flush_build_blocks(struct flush_build *b, const struct flush_source *src,
         b->group_count = 0;
         flush_rows_reset(&b->rest);
         rc = each_entry(src, &p, add_entry, e);
+        if (rc == 0 && !p.narrow && blocks_large(b)) /* in any case: its groups come alone, too */
+            rc = WH_ELIMIT;
         must(rc != 0 || !narrow || !p.narrow);
         narrow = rc == 0 && p.narrow; /* all columns are known now: once more */
         bool large = rc == WH_ELIMIT && !exact;

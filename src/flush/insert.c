@@ -13,6 +13,9 @@
 
 /* An error quotes the value that it is about. As much as the native client takes. */
 #define ANSWER_BYTES_MAX (8 * MIB)
+/* ErrorCodes.cpp */
+#define UNKNOWN_SETTING    115
+#define SETTING_CONSTRAINT 452 /* a profile forbids it */
 
 void flush_token_of(const struct flush_job *job, const struct flush_rows *rows,
                     char out[FLUSH_TOKEN_CAP])
@@ -219,17 +222,9 @@ static void view_say(const struct flush_insert *in, const struct ch_error *e)
             SLICE_ARG(in->name), in->row_count, e->code, e->text, dropped);
 }
 
-/* A server that will not ignore views for us. */
-static bool views_count(const struct ch_error *e)
-{
-    return e->code == 115     /* UNKNOWN_SETTING */
-           || e->code == 452  /* SETTING_CONSTRAINT_VIOLATION */
-           || e->code == 164; /* READONLY */
-}
-
-/* The same rows under the same token, without the views. When the view refuses them again, or the
- * server will not ignore it, the first refusal counts. What else is said leaves it open whether the
- * first one has stored the rows: e->from_view. */
+/* The same rows under the same token, without the views. What else is said than OK leaves it open
+ * whether the first time has stored the rows: e->from_view. When the view refuses them again, or
+ * the server will not ignore views for us, the first refusal is what is told. */
 static enum ch_outcome insert_past_views(struct flush_client *c, const struct flush_insert *in,
                                          enum ch_outcome refused, struct ch_error *e)
 {
@@ -237,8 +232,9 @@ static enum ch_outcome insert_past_views(struct flush_client *c, const struct fl
     enum ch_outcome outcome = insert_once(c, in, true, &again);
     if (outcome == CH_OK)
         view_say(in, e);
-    else if (view_refused(in, outcome, &again) || views_count(&again)) {
-        e->from_view = false;
+    else if (view_refused(in, outcome, &again) || again.code == UNKNOWN_SETTING ||
+             again.code == SETTING_CONSTRAINT) {
+        e->from_view = in->table->dedup_window > 0; /* else each time would store them again */
         return refused;
     }
     count_error(refused);

@@ -366,15 +366,19 @@ void sender_ahead_end(struct flush_sender *s)
         (void)flush_ahead_wait(s->ahead, &s->unit, &s->mark);
 }
 
-/* In halves, which a progress entry knows before any of it is sent. */
+/* In halves, which a progress entry knows before any of it is sent. None of it was sent whole under
+ * this schema: what is sent at a time has passed the same limit. */
 static int unit_too_large(struct flush_sender *s)
 {
+    const struct flush_rows *todo = &s->build->todo;
+    must(todo->count > 1);
     int rc = sender_dead_commit(s);
     if (rc != 0)
         return rc;
     s->split = true;
     s->unsaved = true;
-    return group_refused(s, &s->build->todo);
+    rc = group_refused(s, todo);
+    return rc == STEP_RETRY && unit_push(&s->job, todo) != 0 ? STEP_LOG : rc;
 }
 
 static int unit_run_native(struct flush_sender *s)
