@@ -4,6 +4,9 @@
  * The records of FILE (NDJSON, repeated as often as needed) are made into native blocks before the
  * clock starts; then they are inserted over one connection, one INSERT a block, nothing else done.
  * The clock runs from the first to the last, so what ClickHouse does meanwhile counts.
+ *
+ * Says "ready" when the blocks are made, and begins when a line comes: ClickHouse may have been
+ * started anew in between, as it is when a backlog drains.
  * Prints rows and seconds. What a backlog's drain is measured against. */
 #include "base/limits.h"
 #include "clickhouse/columns.h"
@@ -90,15 +93,21 @@ static int run(const struct ch_options *o, const struct target *t, struct json_r
     struct ch_block **blocks = calloc(count, sizeof(struct ch_block *));
     struct ch_native *c = ch_native_new(o);
     struct ch_error e = {0};
-    if (c == NULL || blocks == NULL || ch_native_connect(c, NULL, &e) != CH_OK)
-        return fail("connect", e.text);
+    if (c == NULL || blocks == NULL)
+        return fail("start", "out of memory");
     for (uint64_t i = 0; i < count; i++) {
         uint64_t left = rows - i * block_rows;
         blocks[i] = fill(t, r, text, left < block_rows ? left : block_rows);
         if (blocks[i] == NULL)
             return fail("reading the records", "one does not fit the table");
     }
+    printf("ready\n");
+    (void)fflush(stdout);
+    if (getchar() == EOF)
+        return fail("standard input", "ended; a line is waited for");
     double start = now_s();
+    if (ch_native_connect(c, NULL, &e) != CH_OK)
+        return fail("connect", e.text);
     for (uint64_t i = 0; i < count; i++) {
         char token[64];
         (void)snprintf(token, sizeof(token), "native_insert/%" PRIu64, i);
