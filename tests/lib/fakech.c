@@ -120,6 +120,8 @@ static enum ch_outcome insert(struct slice table, const uint32_t *ids, uint64_t 
     uint32_t n = atomic_fetch_add(&fake->inserts, 1);
     if (atomic_load(&fake->delay_us) > 0)
         (void)usleep(atomic_load(&fake->delay_us));
+    while (atomic_load(&fake->held))
+        (void)usleep(1000);
     if (atomic_load(&fake->down))
         return fail(e, CH_UNKNOWN_FATE, 0, "connection cut");
     if (slice_eq_str(table, "gone"))

@@ -44,6 +44,7 @@ struct fakech {
     uint32_t split_rows;            /* larger blocks: too many partitions */
     uint32_t good_below, good_from; /* smaller and (not 0) larger ids are never bad */
     _Atomic uint32_t delay_us;      /* of each insert */
+    _Atomic bool held;              /* inserts wait until it is false */
 };
 
 /* Rows whose id leaves 7 in the remainder by 1009 are refused by the server (469), those that leave

@@ -639,18 +639,17 @@ static void test_planner_behind(void)
 {
     struct bench b;
     bench_start(&b);
-    atomic_store(&fake->delay_us, 500000);
+    atomic_store(&fake->held, true);
     post(&b.n, "alpha", 600, &b.done);
     while (atomic_load(&fake->inserts) == 0)
         (void)poll(NULL, 0, 1);
-    atomic_store(&fake->delay_us, 0);
     atomic_store(&held_up, 1);
     post(&b.n, "beta", 1, &b.done);
     while (atomic_load(&held_up) != 2)
         (void)poll(NULL, 0, 1);
     fill_log(&b.n, 40000);
     uint64_t filled = wal_commit_index(b.n.base.w);
-    is_u64(fake->stored[1], 0, "the log was filled while alpha's INSERT was under way");
+    atomic_store(&fake->held, false);
     while (wal_commit_index(b.n.base.w) == filled)
         (void)poll(NULL, 0, 1);
     (void)poll(NULL, 0, 100); /* the sender gives its job back */
